@@ -1,0 +1,1 @@
+"""oomtracer: who was killed for want of memory, whose limit was hit, and why."""

@@ -1,0 +1,217 @@
+"""What oomtracer knows about an out-of-memory kill: frozen data, no I/O.
+
+``OomKill`` is what the kernel said, decoded and uninterpreted. ``OomReport`` is what people and
+machines read: the same kill with its scope, the limit that was hit and the workload it belongs to.
+Sizes are bytes, times are nanoseconds of the boot clock (``CLOCK_BOOTTIME``), process ids are those of
+the root pid namespace. ``None`` means unknown; 0 is always a real zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Source(StrEnum):
+    """The hook (or log) that told of the kill."""
+
+    TP_BTF = "tp_btf"
+
+
+class Outcome(StrEnum):
+    """How the kill went, by the SIGKILL the kernel sent or did not send."""
+
+    KILLED = "killed"
+    ALREADY_EXITING = "already_exiting"
+    UNKNOWN = "unknown"
+
+
+class Scope(StrEnum):
+    """Which memory ran out: the kernel's ``enum oom_constraint``, with "none" told as global."""
+
+    GLOBAL = "global"
+    MEMCG = "memcg"
+    CPUSET = "cpuset"
+    MEMPOLICY = "mempolicy"
+    UNKNOWN = "unknown"
+
+
+class LimitOwner(StrEnum):
+    """What the cgroup whose limit was hit stands for."""
+
+    CONTAINER = "container"
+    POD = "pod"
+    QOS = "qos"
+    KUBEPODS = "kubepods"
+    UNIT = "unit"
+    SLICE = "slice"
+    OTHER = "other"
+
+
+class WorkloadKind(StrEnum):
+    """The most specific thing an operator manages that a cgroup belongs to."""
+
+    POD = "pod"
+    CONTAINER = "container"
+    UNIT = "unit"
+    HOST = "host"
+
+
+class Runtime(StrEnum):
+    """The container runtime, as far as a cgroup's name tells it."""
+
+    CONTAINERD = "containerd"
+    CRIO = "cri-o"
+    DOCKER = "docker"
+    PODMAN = "podman"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CgroupLevel:
+    """One memory cgroup on the way from the victim's to the root, at the instant of the kill."""
+
+    cgroup: str
+    usage_bytes: int
+    limit_bytes: int | None
+    """``None``: no limit is set at this level."""
+    oom_group: bool = False
+    includes_swap: bool = False
+    """cgroup v1 ``memory.memsw``: usage and limit count memory and swap together, because that
+    counter was nearer to its limit than memory alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Victim:
+    """The killed process. Sizes are those of the kernel's own ``Killed process`` line."""
+
+    pid: int
+    tid: int
+    container_pid: int | None
+    comm: str
+    uid: int
+    oom_score_adj: int
+    start_time_ns: int
+    total_vm_bytes: int
+    anon_rss_bytes: int
+    file_rss_bytes: int
+    shmem_rss_bytes: int
+    swap_bytes: int
+    page_tables_bytes: int
+    cgroup: str
+    """Path in the hierarchy of the memory controller, as the kernel log's ``task_memcg=``."""
+    cmdline: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trigger:
+    """The task whose allocation ran into the limit; often not the victim."""
+
+    pid: int
+    tid: int
+    comm: str
+    cgroup: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OomKill:
+    """One record of the BPF program, decoded. ``seq`` counts records attempted, so a gap is a loss."""
+
+    seq: int
+    boot_time_ns: int
+    source: Source
+    outcome: Outcome
+    shared_memory: bool
+    """Killed because it shares the victim's memory: no mark, and not in the kernel's own count."""
+    victim: Victim
+    pid_namespace_level: int
+    """0: the root pid namespace."""
+    unified_cgroup: str | None
+    """The victim's cgroup v2 path where the memory controller is elsewhere (v1) or higher up."""
+    trigger: Trigger
+    levels: tuple[CgroupLevel, ...]
+    """Leaf first, up to and including the root."""
+    levels_complete: bool
+    """False where the path was deeper than the record: the levels next to the leaf are missing."""
+    stack: tuple[int, ...]
+    """Return addresses, innermost first. Never printed: symbolise them."""
+    limit_level: int | None = None
+    """Index into ``levels`` of the cgroup whose limit was hit, where the kernel said so."""
+    constraint: int | None = None
+    order: int | None = None
+    gfp_mask: int | None = None
+    total_pages: int | None = None
+    chosen_points: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """The controller of a pod (a ReplicaSet is told as its Deployment where that is known)."""
+
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """Whose process it was. ``resolved`` is False only where a pod's name is still to be found."""
+
+    kind: WorkloadKind
+    namespace: str | None = None
+    pod: str | None = None
+    pod_uid: str | None = None
+    """As the cgroup says it, dashes restored; 32 hex digits for a static pod (its config hash)."""
+    container: str | None = None
+    container_id: str | None = None
+    runtime: Runtime | None = None
+    static: bool | None = None
+    owner: Owner | None = None
+    unit: str | None = None
+    slice: str | None = None
+    resolved: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """The cgroup whose limit was hit; ``certain`` is False where several could have been."""
+
+    cgroup: str
+    owner: LimitOwner
+    limit_bytes: int
+    usage_bytes: int
+    certain: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Membership in a ``memory.oom.group`` kill; ``index`` 0 is the process the kernel chose."""
+
+    id: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OomReport:
+    """One killed process, attributed. ``id`` is the natural key: boot, process, its start time."""
+
+    id: str
+    time: str
+    boot_time_ns: int
+    node: str
+    source: Source
+    outcome: Outcome
+    selftest: bool
+    scope: Scope
+    sysrq: bool | None
+    victim: Victim
+    trigger: Trigger | None
+    trigger_workload: Workload | None
+    limit: Limit | None
+    levels: tuple[CgroupLevel, ...]
+    group: Group | None
+    incident: str
+    order: int | None
+    gfp_mask: int | None
+    kernel_stack: tuple[str, ...] | None
+    workload: Workload
+    init_died: bool | None
+    shared_memory: bool
