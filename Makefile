@@ -1,0 +1,92 @@
+# Everything a person or CI does with this tree; `make` lists it. A second call of a target does no work twice.
+
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+
+# Debian packages: compilers and libraries of the build, and the tools that tests and checks call.
+PACKAGES := ca-certificates clang clang-format gcc libbpf-dev libc6-dev llvm python3 python3-dev python3-venv \
+	xz-utils zstd bpftool
+
+BPF_SOURCES := $(wildcard bpf/src/*.c bpf/src/*.h bpf/headers/*.h)
+OBJECTS := oomtracer/bpf/oomtracer.x86.bpf.o oomtracer/bpf/oomtracer.arm64.bpf.o
+NATIVE_SOURCES := oomtracer/libbpf/native.c oomtracer/libbpf/native.cdef.h bpf/headers/oom_event.h build_bpf.py
+EXTENSION := oomtracer/_native.abi3.so
+FORMATTED := $(wildcard bpf/src/*.c bpf/src/*.h) bpf/headers/oom_event.h bpf/headers/vmlinux.h oomtracer/libbpf/native.c
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.PHONY: help build run test check bench wheel headers object format clean packages
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+build: $(OBJECTS) $(EXTENSION) ## install what is missing, build everything: then .venv/bin/oomtracer works
+
+run: build ## build, then trace this host's OOM kills; flags in ARGS="..."
+	@$(BIN)/oomtracer run $(ARGS)
+
+test: build ## build, then run all tests, real OOM kills included (as root)
+	@test "$$(id -u)" -eq 0 || echo "not root: tests that make real OOM kills are skipped" >&2
+	@test "$$(id -u)" -ne 0 || export OOMTRACER_KERNEL_TESTS=1; $(BIN)/python -m pytest $(ARGS)
+
+check: build ## lint, formatting, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	clang-format --dry-run -Werror $(FORMATTED)
+
+format: build ## rewrite the sources in the form that `make check` demands
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+	clang-format -i $(FORMATTED)
+
+bench: build ## measure start, latency, memory and throughput on this machine
+	@$(BIN)/python bench $(ARGS)
+
+wheel: build ## build dist/*.whl, with libbpf and all that it needs inside
+	@rm -rf build/wheel dist
+	$(BIN)/python -m build --no-isolation --outdir build/wheel
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/auditwheel repair --wheel-dir dist build/wheel/*.whl
+	@cp build/wheel/*.tar.gz dist/
+	@$(BIN)/auditwheel show dist/*.whl | tr '\n' ' ' | grep -q 'following platform tag: "manylinux_' || \
+		{ echo 'error: the wheel needs libraries that it does not contain' >&2; $(BIN)/auditwheel show dist/*.whl; exit 1; }
+	@ls -l dist
+
+object: $(OBJECTS) ## compile the BPF program for every architecture
+
+headers: | packages ## regenerate bpf/headers/vmlinux_generated_*.h from Debian's kernels
+	PYTHON=$(PYTHON) bpf/headers/from-debian
+
+clean: ## remove everything that a build made, the virtual environment included
+	rm -rf $(VENV) .cache build dist *.egg-info oomtracer/bpf oomtracer/_native.*so
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+# Asked anew at every call, since somebody may have removed a package; order-only, so that nothing is rebuilt for it.
+packages:
+	@missing=$$(for package in $(PACKAGES); do \
+		dpkg-query -W -f '$${db:Status-Status}\n' $$package 2>/dev/null | grep -qx installed || echo $$package; done); \
+	test -z "$$missing" || { set -- $$missing; \
+		echo "missing packages: $$*"; \
+		command -v apt-get >/dev/null || { echo "error: this is no Debian: install what these contain" >&2; exit 1; }; \
+		test "$$(id -u)" -eq 0 || { printf 'error: only root can install packages\nhint: sudo apt-get install %s\n' "$$*" >&2; exit 1; }; \
+		export DEBIAN_FRONTEND=noninteractive; \
+		apt-get install -qq --no-install-recommends "$$@" >/dev/null 2>&1 || { \
+			apt-get update -qq && apt-get install -qq --no-install-recommends "$$@" >/dev/null; }; }
+
+oomtracer/bpf/oomtracer.%.bpf.o: $(BPF_SOURCES) build_bpf.py | packages
+	$(PYTHON) build_bpf.py object --arch $*
+
+# The environment holds the package itself (editable) with its development tools.
+$(VENV)/.installed: pyproject.toml | packages
+	test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+# Installing the package builds this too; the rule is for a source that changed since.
+$(EXTENSION): $(NATIVE_SOURCES) | $(VENV)/.installed
+	$(BIN)/python build_bpf.py extension
+	@touch $@

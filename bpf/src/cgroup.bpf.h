@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Cgroup paths, leaf first.
+ *
+ * A path deeper than the record loses the levels next to its leaf, never those next to the root: these
+ * say which pod or unit it is, and a container may nest cgroups as it likes.
+ */
+#ifndef __CGROUP_BPF_H__
+#define __CGROUP_BPF_H__
+
+enum {
+	SKIP_MAX = 256, /* levels beyond OOM_LEVELS_MAX that are walked over */
+};
+
+/* PAGE_COUNTER_MAX is LONG_MAX / PAGE_SIZE: 1 << 47 with the largest pages (64 KiB). */
+#define NO_LIMIT_PAGES ((1ULL << 47) - 1)
+
+static __always_inline int cgroup_depth(struct cgroup *cgrp)
+{
+	return BPF_CORE_READ(cgrp, level);
+}
+
+static __always_inline __u32 levels_to_skip(int depth)
+{
+	return depth > OOM_LEVELS_MAX ? depth - OOM_LEVELS_MAX : 0;
+}
+
+/* Returns whether the name was longer than its field. */
+static __always_inline bool read_name(char *field, struct kernfs_node *kn)
+{
+	const char *name = BPF_CORE_READ(kn, name);
+	char next = 0;
+
+	if (bpf_probe_read_kernel_str(field, OOM_NAME_SIZE, name) < OOM_NAME_SIZE)
+		return false;
+	bpf_probe_read_kernel(&next, sizeof(next), name + OOM_NAME_SIZE - 1);
+	return next != 0;
+}
+
+static __always_inline void fill_path(struct oom_path *path, struct cgroup *cgrp)
+{
+	struct kernfs_node *kn = BPF_CORE_READ(cgrp, kn);
+	struct kernfs_node *parent;
+	__u32 skip = levels_to_skip(cgroup_depth(cgrp));
+	__u32 i;
+
+	path->skipped = skip;
+	for (i = 0; i < SKIP_MAX && i < skip; i++)
+		kn = kernfs_parent(kn);
+
+	path->levels = 0;
+	path->cut = 0;
+	path->reserved = 0;
+	for (i = 0; i < OOM_LEVELS_MAX; i++) {
+		parent = kernfs_parent(kn);
+		if (!parent)
+			break;
+		if (read_name(path->name[i], kn))
+			path->cut |= 1U << i;
+		path->levels = i + 1;
+		kn = parent;
+	}
+}
+
+/*
+ * In cgroup v1 a second counter, memory and swap together, has a limit of its own; whichever is nearer to
+ * its limit is the one that can have been hit. In v2 the same place holds swap alone.
+ */
+static __always_inline void read_counters(struct oom_event *event, __u32 i, struct mem_cgroup *memcg)
+{
+	__s64 usage = BPF_CORE_READ(memcg, memory.usage.counter);
+	__u64 limit = BPF_CORE_READ(memcg, memory.max);
+
+	if (event->fields & OOM_FIELD_CGROUP_V1) {
+		__s64 memsw_usage = BPF_CORE_READ(memcg, memsw.usage.counter);
+		__u64 memsw_limit = BPF_CORE_READ(memcg, memsw.max);
+
+		if (memsw_limit < NO_LIMIT_PAGES &&
+		    (__s64)(memsw_limit - memsw_usage) < (__s64)(limit - usage)) {
+			usage = memsw_usage;
+			limit = memsw_limit;
+			event->levels_memsw |= 1U << i;
+		}
+	}
+	event->level_usage_pages[i] = usage < 0 ? 0 : usage;
+	event->level_limit_pages[i] = limit;
+}
+
+static __always_inline void fill_levels(struct oom_event *event, struct cgroup_subsys_state *css)
+{
+	__u32 skip = levels_to_skip(cgroup_depth(BPF_CORE_READ(css, cgroup)));
+	struct cgroup_subsys_state *parent;
+	__u32 i;
+
+	event->fields |= OOM_FIELD_LEVELS;
+	event->levels_skipped = skip;
+	for (i = 0; i < SKIP_MAX && i < skip; i++)
+		css = BPF_CORE_READ(css, parent);
+
+	for (i = 0; i < OOM_LEVELS_MAX; i++) {
+		struct mem_cgroup *memcg =
+			(void *)css - bpf_core_field_offset(struct mem_cgroup, css);
+
+		parent = BPF_CORE_READ(css, parent);
+		if (!parent)
+			break;
+		if (read_name(event->level_name[i], BPF_CORE_READ(css, cgroup, kn)))
+			event->levels_cut |= 1U << i;
+		read_counters(event, i, memcg);
+		if (BPF_CORE_READ(memcg, oom_group))
+			event->levels_oom_group |= 1U << i;
+		event->levels = i + 1;
+		css = parent;
+	}
+}
+
+#endif

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* One getter for each thing that kernels from 5.8 on keep in different places. */
+#ifndef __COMPAT_BPF_H__
+#define __COMPAT_BPF_H__
+
+struct kernfs_node___parent {
+	struct kernfs_node *parent;
+} __attribute__((preserve_access_index));
+
+struct kernfs_node___rcu_parent {
+	struct kernfs_node *__parent;
+} __attribute__((preserve_access_index));
+
+/*
+ * commit 633488947ef6 ("kernfs: Use RCU to access kernfs_node::parent.") (in v6.15) renamed parent to
+ * __parent.
+ */
+static __always_inline struct kernfs_node *kernfs_parent(struct kernfs_node *kn)
+{
+	struct kernfs_node___rcu_parent *renamed = (void *)kn;
+	struct kernfs_node___parent *original = (void *)kn;
+
+	if (bpf_core_field_exists(renamed->__parent))
+		return BPF_CORE_READ(renamed, __parent);
+	return BPF_CORE_READ(original, parent);
+}
+
+struct mm_rss_stat___single {
+	atomic_long_t count[4];
+} __attribute__((preserve_access_index));
+
+struct mm_struct___single {
+	struct mm_rss_stat___single rss_stat;
+} __attribute__((preserve_access_index));
+
+struct mm_struct___percpu {
+	struct percpu_counter rss_stat[4];
+} __attribute__((preserve_access_index));
+
+/*
+ * commit f1a7941243c1 ("mm: convert mm's rss stats into percpu_counter") (in v6.2) made each counter a
+ * percpu_counter. Its count leaves out what the CPUs have not folded in yet and can be below zero; the
+ * kernel's own log reads it the same way, and clamps it.
+ */
+static __always_inline __u64 mm_counter_pages(struct mm_struct *mm, int member)
+{
+	struct mm_rss_stat___single *single;
+	__s64 pages = 0;
+
+	if (bpf_core_type_exists(struct mm_rss_stat___single)) {
+		struct mm_struct___single *old = (void *)mm;
+
+		single = __builtin_preserve_access_index(&old->rss_stat);
+		bpf_core_read(&pages, sizeof(pages), &single->count[member].counter);
+	} else {
+		struct mm_struct___percpu *new = (void *)mm;
+
+		bpf_core_read(&pages, sizeof(pages), &new->rss_stat[member].count);
+	}
+	return pages < 0 ? 0 : pages;
+}
+
+/* The css of the memory controller: NULL where the kernel was built without it. */
+static __always_inline struct cgroup_subsys_state *memory_css(struct task_struct *task)
+{
+	struct cgroup_subsys_state *css = NULL;
+	struct css_set *set = BPF_CORE_READ(task, cgroups);
+	__u64 id;
+
+	if (!bpf_core_enum_value_exists(enum cgroup_subsys_id, memory_cgrp_id))
+		return NULL;
+	id = bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id);
+	bpf_probe_read_kernel(&css, sizeof(css),
+			      (void *)__builtin_preserve_access_index(&set->subsys) +
+				      id * sizeof(css));
+	return css;
+}
+
+#endif

@@ -1,0 +1,32 @@
+"""A thin typed wrapper over libbpf: one file for each of its objects."""
+
+from oomtracer._native import ffi, lib
+from oomtracer.libbpf.btf import Btf, check_layout
+from oomtracer.libbpf.object import BpfObject, LoadError, errno_name
+from oomtracer.libbpf.ring import RingBuffer
+
+__all__ = [
+    "BpfObject",
+    "Btf",
+    "LoadError",
+    "RingBuffer",
+    "check_layout",
+    "errno_name",
+    "libbpf_version",
+    "lock_memory",
+]
+
+
+def libbpf_version() -> str:
+    """The libbpf in use, as ``v1.1``."""
+    return ffi.string(lib.libbpf_version_string()).decode()
+
+
+def lock_memory() -> int:
+    """Keep every page this process touches in memory from now on. Returns 0 or the errno.
+
+    ``MCL_ONFAULT`` (Linux 4.4): pages are locked when first touched, so untouched mappings cost nothing.
+    """
+    if lib.mlockall(lib.MCL_CURRENT | lib.MCL_FUTURE | lib.MCL_ONFAULT) == 0:
+        return 0
+    return ffi.errno

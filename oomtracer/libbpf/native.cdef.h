@@ -1,0 +1,74 @@
+/* What the extension declares beside oom_event.h: the part of libbpf's interface that oomtracer uses. */
+
+struct bpf_object;
+struct bpf_program;
+struct bpf_map;
+struct bpf_link;
+struct ring_buffer;
+struct btf;
+
+struct btf_type {
+	uint32_t name_off;
+	uint32_t type;
+	...;
+};
+
+struct btf_member {
+	uint32_t name_off;
+	uint32_t type;
+	...;
+};
+
+struct btf_param {
+	uint32_t name_off;
+	uint32_t type;
+};
+
+#define BTF_KIND_STRUCT ...
+#define BTF_KIND_TYPEDEF ...
+#define MCL_CURRENT ...
+#define MCL_FUTURE ...
+#define MCL_ONFAULT ...
+
+const char *libbpf_version_string(void);
+
+struct bpf_object *bpf_object__open_file(const char *path, const void *opts);
+int bpf_object__load(struct bpf_object *obj);
+void bpf_object__close(struct bpf_object *obj);
+struct btf *bpf_object__btf(const struct bpf_object *obj);
+struct bpf_program *bpf_object__find_program_by_name(const struct bpf_object *obj, const char *name);
+struct bpf_map *bpf_object__find_map_by_name(const struct bpf_object *obj, const char *name);
+
+int bpf_program__set_autoload(struct bpf_program *prog, bool autoload);
+struct bpf_link *bpf_program__attach(const struct bpf_program *prog);
+int bpf_link__destroy(struct bpf_link *link);
+
+int bpf_map__set_max_entries(struct bpf_map *map, uint32_t max_entries);
+int bpf_map__fd(const struct bpf_map *map);
+int bpf_map__lookup_elem(const struct bpf_map *map, const void *key, size_t key_sz, void *value,
+			 size_t value_sz, uint64_t flags);
+
+struct btf *btf__load_vmlinux_btf(void);
+void btf__free(struct btf *btf);
+int32_t btf__find_by_name_kind(const struct btf *btf, const char *name, uint32_t kind);
+const struct btf_type *btf__type_by_id(const struct btf *btf, uint32_t id);
+const char *btf__name_by_offset(const struct btf *btf, uint32_t offset);
+int64_t btf__resolve_size(const struct btf *btf, uint32_t type_id);
+int btf_vlen(const struct btf_type *type);
+struct btf_member *btf_members(const struct btf_type *type);
+struct btf_param *btf_params(const struct btf_type *type);
+uint32_t btf_member_bit_offset(const struct btf_type *type, uint32_t index);
+
+void ring_buffer__free(struct ring_buffer *rb);
+int ring_buffer__epoll_fd(const struct ring_buffer *rb);
+int ring_buffer__consume(struct ring_buffer *rb);
+
+int mlockall(int flags);
+
+/* native.c */
+void oomtracer_capture_log(void);
+int oomtracer_set_flag(struct bpf_object *obj, const char *variable, bool value);
+struct ring_buffer *oomtracer_ring_new(int map_fd, void *handle);
+
+extern "Python" void oomtracer_log(int level, const char *text);
+extern "Python" int oomtracer_record(void *handle, void *data, size_t size);
