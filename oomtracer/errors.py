@@ -11,6 +11,8 @@ The command line prints an error as two lines, ``error:`` and ``hint:``; only it
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import ClassVar
 
 
@@ -46,3 +48,8 @@ class UnsupportedError(OomTracerError):
 
 class BuildMismatchError(UnsupportedError):
     """The struct layout in the BPF object differs from the extension's."""
+
+
+def errno_name(number: int) -> str:
+    """``ENOENT (No such file or directory)`` for 2; the kernel has numbers that libc does not name."""
+    return f"{errno.errorcode.get(number, f'errno {number}')} ({os.strerror(number)})"

@@ -91,14 +91,16 @@ class Victim:
     uid: int
     oom_score_adj: int
     start_time_ns: int
-    total_vm_bytes: int
-    anon_rss_bytes: int
-    file_rss_bytes: int
-    shmem_rss_bytes: int
-    swap_bytes: int
-    page_tables_bytes: int
-    cgroup: str
-    """Path in the hierarchy of the memory controller, as the kernel log's ``task_memcg=``."""
+    total_vm_bytes: int | None
+    anon_rss_bytes: int | None
+    file_rss_bytes: int | None
+    shmem_rss_bytes: int | None
+    swap_bytes: int | None
+    page_tables_bytes: int | None
+    cgroup: str | None
+    """Path in the hierarchy of the memory controller, as the kernel log's ``task_memcg=``. A name that
+    was longer than the record's field, or the levels left out next to the leaf of a path too deep,
+    are told as ``…``."""
     cmdline: str | None = None
 
 
@@ -109,7 +111,7 @@ class Trigger:
     pid: int
     tid: int
     comm: str
-    cgroup: str
+    cgroup: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,13 +125,13 @@ class OomKill:
     shared_memory: bool
     """Killed because it shares the victim's memory: no mark, and not in the kernel's own count."""
     victim: Victim
-    pid_namespace_level: int
+    pid_namespace_level: int | None
     """0: the root pid namespace."""
     unified_cgroup: str | None
     """The victim's cgroup v2 path where the memory controller is elsewhere (v1) or higher up."""
     trigger: Trigger
     levels: tuple[CgroupLevel, ...]
-    """Leaf first, up to and including the root."""
+    """Leaf first, without the root, which has neither a limit nor a usage of its own."""
     levels_complete: bool
     """False where the path was deeper than the record: the levels next to the leaf are missing."""
     stack: tuple[int, ...]

@@ -1,8 +1,8 @@
 """A thin typed wrapper over libbpf: one file for each of its objects."""
 
 from oomtracer._native import ffi, lib
-from oomtracer.libbpf.btf import Btf, check_layout
-from oomtracer.libbpf.object import BpfObject, LoadError, errno_name
+from oomtracer.libbpf.btf import Btf, check_layout, extension_size
+from oomtracer.libbpf.object import BpfObject, LoadError
 from oomtracer.libbpf.ring import RingBuffer
 
 __all__ = [
@@ -11,7 +11,7 @@ __all__ = [
     "LoadError",
     "RingBuffer",
     "check_layout",
-    "errno_name",
+    "extension_size",
     "libbpf_version",
     "lock_memory",
 ]

@@ -103,6 +103,11 @@ def extension_members(struct: str) -> tuple[Member, ...]:
     )
 
 
+def extension_size(struct: str) -> int:
+    """Bytes of a struct as the C extension was compiled with."""
+    return ffi.sizeof(f"struct {struct}")
+
+
 def check_layout(btf: Btf) -> None:
     """Compare the record's structs in the object's BTF with the extension's.
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from oomtracer._native import ffi, lib
-from oomtracer.errors import OomTracerError, UnsupportedError
+from oomtracer.errors import OomTracerError, UnsupportedError, errno_name
 from oomtracer.libbpf.btf import Btf
 from oomtracer.libbpf.log import captured_log, telling_line
 
@@ -25,11 +24,6 @@ class LoadError(UnsupportedError):
         super().__init__(message)
         self.number = number
         self.log = log
-
-
-def errno_name(number: int) -> str:
-    """``ENOENT (No such file or directory)`` for 2; kernels have numbers that libc does not name."""
-    return f"{errno.errorcode.get(number, f'errno {number}')} ({os.strerror(number)})"
 
 
 class BpfObject:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from oomtracer._native import ffi, lib
-from oomtracer.errors import OomTracerError
-from oomtracer.libbpf.object import errno_name
+from oomtracer.errors import OomTracerError, errno_name
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -1,0 +1,178 @@
+"""``oomtracer run``: builds the parts, runs them until a signal or a failure, stops them in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import platform
+import signal
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+from oomtracer import __version__
+from oomtracer.config import Config, OnUnsupported, OutputFormat
+from oomtracer.errors import UnsupportedError, UsageError
+from oomtracer.kernel import facts
+from oomtracer.kernel.privileges import effective_capabilities, lower_oom_score, may_lock_memory
+from oomtracer.kernel.symbols import KernelSymbols
+from oomtracer.libbpf import libbpf_version, lock_memory
+from oomtracer.pipeline import Attributor, Pipeline
+from oomtracer.sinks.console import Console
+from oomtracer.sinks.jsonl import JsonLines
+from oomtracer.sinks.output import OutputWriter
+from oomtracer.tracer import Tracer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from oomtracer.sinks import Sink
+    from oomtracer.sinks.metrics import Metrics
+
+logger = logging.getLogger("oomtracer.app")
+
+STDOUT = 1
+# Time for standard output to take what is queued, at the end.
+FLUSH_SECONDS = 5.0
+# Like the kubelet's own: before us the OOM killer has everything else to choose from.
+OOM_SCORE_ADJ = -999
+
+
+def run(config: Config) -> None:
+    """Trace until SIGTERM or SIGINT; a second signal ends the process at once.
+
+    Raises OomTracerError: what could not be set up, or what failed later.
+    """
+    asyncio.run(_App(config).run())
+
+
+class _App:
+    """The parts, and what they know of each other. ``fault`` is why the agent is not ready, or empty."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._stop = asyncio.Event()
+        self._tracer = Tracer(ring_size_bytes=config.ring_size_bytes)
+        self._pipeline: Pipeline | None = None
+        self._fault = "starting"
+
+    async def run(self) -> None:
+        self._watch_signals()
+        self._writer = OutputWriter(_open_stdout())
+        async with AsyncExitStack() as stack:
+            metrics = await self._serve(stack) if self._config.metrics_bind_address else None
+            try:
+                stack.enter_context(self._tracer)
+            except UnsupportedError as error:
+                if self._config.on_unsupported is OnUnsupported.EXIT:
+                    raise
+                await self._idle(error)
+            else:
+                await self._trace([self._report_sink(), *([metrics] if metrics else [])])
+
+    def _watch_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signalled, number)
+
+    def _signalled(self, number: int) -> None:
+        logger.info("%s: stopping", signal.Signals(number).name)
+        for each in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().remove_signal_handler(each)
+            signal.signal(each, signal.SIG_DFL)
+        self._stop.set()
+
+    def _report_sink(self) -> Sink:
+        output = self._config.output
+        if output is OutputFormat.AUTO:
+            output = OutputFormat.TEXT if os.isatty(STDOUT) else OutputFormat.JSON
+        return Console(self._writer) if output is OutputFormat.TEXT else JsonLines(self._writer)
+
+    async def _serve(self, stack: AsyncExitStack) -> Metrics:
+        # Imported here: 8 MiB that a host without --metrics-bind-address need not carry.
+        from oomtracer.server import Headers, HttpServer, Response, parse_bind_address, probe
+        from oomtracer.sinks.metrics import Metrics, Sources
+
+        metrics = Metrics(
+            Sources(
+                version=__version__,
+                libbpf=libbpf_version(),
+                observed=lambda: self._pipeline.observed if self._pipeline else 0,
+                lost=self._lost,
+                hooks=self._tracer.attached,
+                second_kills=self._tracer.second_kills,
+                kernel_kills=facts.oom_kills_since_boot,
+                queued_bytes=lambda: self._writer.queued_bytes,
+            )
+        )
+
+        def page(headers: Headers) -> Response:
+            body, content_type = metrics.page(headers.get("accept", ""))
+            return Response(body, content_type)
+
+        routes = {"/metrics": page, "/healthz": probe(lambda: ""), "/readyz": probe(lambda: self._fault)}
+        server = HttpServer(parse_bind_address(str(self._config.metrics_bind_address)), routes)
+        await stack.enter_async_context(server)
+        logger.info("serving /metrics, /healthz and /readyz on %s", ", ".join(map(str, server.addresses)))
+        return metrics
+
+    async def _idle(self, error: UnsupportedError) -> None:
+        self._fault = error.message
+        logger.error("idle, nothing is traced: %s; %s", error.message, error.hint)
+        await self._stop.wait()
+
+    async def _trace(self, sinks: list[Sink]) -> None:
+        # Attached already: what is killed while the symbols are read waits in the ring.
+        attributor = Attributor(
+            boot_id=facts.boot_id(),
+            node=self._config.node_name,
+            symbols=KernelSymbols.load(),
+            memory_nodes=facts.memory_nodes(),
+        )
+        self._pipeline = Pipeline(attributor, sinks)
+        _protect()
+        loop = asyncio.get_running_loop()
+        self._tracer.start(loop, self._pipeline.handle)
+        self._fault = ""
+        logger.info("tracing OOM kills on %s, Linux %s", self._config.node_name, platform.release())
+        stop = asyncio.create_task(self._stop.wait(), name="stop")
+        try:
+            await asyncio.wait((stop, self._writer.failed), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stop.cancel()
+            self._fault = "stopping"
+            self._tracer.stop(loop, self._pipeline.handle)
+        await self._finish()
+
+    async def _finish(self) -> None:
+        try:
+            await self._writer.flush(FLUSH_SECONDS)
+        finally:
+            lost = {stage: count for stage, count in self._lost().items() if count}
+            level = logging.ERROR if lost else logging.INFO
+            observed = self._pipeline.observed if self._pipeline else 0
+            logger.log(level, "%d kills observed, lost: %s", observed, lost or "none")
+
+    def _lost(self) -> Mapping[str, int]:
+        pipeline = self._pipeline
+        return {
+            "ring": self._tracer.records_lost(),
+            "decode": pipeline.undecodable if pipeline else 0,
+            "attribute": pipeline.unattributable if pipeline else 0,
+            "stdout": self._writer.lost,
+        }
+
+
+def _open_stdout() -> int:
+    try:
+        os.fstat(STDOUT)
+    except OSError:
+        raise UsageError("standard output is closed", hint="redirect it to a file or /dev/null") from None
+    return STDOUT
+
+
+def _protect() -> None:
+    """Keep working while the machine is short of memory: best effort, `oomtracer check` shows it."""
+    lower_oom_score(OOM_SCORE_ADJ)
+    if may_lock_memory(effective_capabilities()):
+        lock_memory()

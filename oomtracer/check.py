@@ -1,0 +1,183 @@
+"""``oomtracer check``: what this machine supports, what is missing, and one sentence what to do."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from oomtracer import __version__
+from oomtracer.errors import OomTracerError, UnsupportedError
+from oomtracer.kernel import facts
+from oomtracer.kernel.privileges import (
+    Capability,
+    effective_capabilities,
+    may_lock_memory,
+    memory_lock_limit_bytes,
+)
+from oomtracer.kernel.symbols import KernelSymbols
+from oomtracer.libbpf import Btf, libbpf_version
+from oomtracer.tracer import Tracer, choose_hooks, record_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from oomtracer.tracer import GroupChoice
+
+_KIB = 1024
+
+
+class Status(StrEnum):
+    """``missing`` means that nothing can be traced; ``reduced`` that reports say less."""
+
+    OK = "ok"
+    REDUCED = "reduced"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table; ``hint`` says what to do where the status is not ``ok``."""
+
+    subject: str
+    status: Status
+    found: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """All rows; tracing works unless one is ``missing``."""
+
+    rows: tuple[Row, ...]
+
+    @property
+    def can_trace(self) -> bool:
+        """Whether ``oomtracer run`` works here."""
+        return all(row.status is not Status.MISSING for row in self.rows)
+
+
+def check(*, ring_size_bytes: int) -> CheckResult:
+    """Ask the system, and load and attach for real for a moment. Changes nothing, never raises."""
+    return CheckResult(tuple(_rows(ring_size_bytes)))
+
+
+def _rows(ring_size_bytes: int) -> Iterator[Row]:
+    yield Row("oomtracer", Status.OK, f"{__version__}, libbpf {libbpf_version()}")
+    yield Row("kernel", Status.OK, f"Linux {platform.release()}, {platform.machine()}")
+    yield from _btf_and_hooks()
+    yield _capabilities()
+    yield _lockdown()
+    yield _load(ring_size_bytes)
+    yield _symbols()
+    yield _cgroups()
+    yield _audit()
+    yield Row("ring", Status.OK, _ring(ring_size_bytes))
+    yield _memory_lock()
+
+
+def _btf_and_hooks() -> Iterator[Row]:
+    try:
+        with Btf.of_kernel() as btf:
+            choices = choose_hooks(btf.tracepoint_arguments)
+    except UnsupportedError as error:
+        yield Row("BTF", Status.MISSING, error.message, error.hint)
+        return
+    yield Row("BTF", Status.OK, "/sys/kernel/btf/vmlinux")
+    for choice in choices:
+        yield _hook(choice)
+
+
+def _hook(choice: GroupChoice) -> Row:
+    subject = f"hook: {choice.group}"
+    if choice.hook:
+        return Row(subject, Status.OK, f"{choice.hook.name}: {choice.hook.adds}")
+    status = Status.MISSING if choice.required else Status.REDUCED
+    return Row(subject, status, choice.reason, "use a kernel from the support table in the README")
+
+
+def _capabilities() -> Row:
+    have = effective_capabilities()
+    names = ", ".join(f"CAP_{capability.name}" for capability in Capability if capability in have) or "none"
+    if not {Capability.BPF, Capability.PERFMON} <= have:
+        return Row("capabilities", Status.MISSING, names, "run as root, or grant CAP_BPF and CAP_PERFMON")
+    return Row("capabilities", Status.OK, names)
+
+
+def _lockdown() -> Row:
+    mode = facts.lockdown()
+    if mode == "confidentiality":
+        hint = "this mode may forbid reading kernel memory: boot with lockdown=integrity if loading fails"
+        return Row("lockdown", Status.REDUCED, mode, hint)
+    return Row("lockdown", Status.OK, mode or "not built into this kernel, or not readable")
+
+
+def _load(ring_size_bytes: int) -> Row:
+    try:
+        with Tracer(ring_size_bytes=ring_size_bytes):
+            return Row("load", Status.OK, "the programs load and attach")
+    except OomTracerError as error:
+        return Row("load", Status.MISSING, error.message, error.hint)
+
+
+def _symbols() -> Row:
+    count = len(KernelSymbols.load())
+    if count:
+        return Row("kernel symbols", Status.OK, f"{count} functions")
+    return Row(
+        "kernel symbols",
+        Status.REDUCED,
+        "addresses in /proc/kallsyms are hidden: scope and kernel stack stay unknown",
+        "grant CAP_SYSLOG (kernel.kptr_restrict=2 hides them even then)",
+    )
+
+
+def _cgroups() -> Row:
+    path, version = facts.memory_cgroup_mount()
+    if version == "none":
+        return Row("cgroups", Status.OK, "no memory controller is mounted here; paths come from the kernel")
+    found = {"hybrid": "v1 memory controller, v2 beside it"}.get(version, version)
+    return Row("cgroups", Status.OK, f"{found}, at {path}")
+
+
+def _audit() -> Row:
+    kills = facts.oom_kills_since_boot()
+    if kills is None:
+        return Row("kernel's count", Status.REDUCED, "/proc/vmstat has no oom_kill", "use Linux 4.13 or later")
+    return Row("kernel's count", Status.OK, f"{kills} kills since boot")
+
+
+def _ring(ring_size_bytes: int) -> str:
+    kills = ring_size_bytes // record_bytes()
+    return f"{ring_size_bytes // _KIB} KiB: holds {kills} kills with nobody reading"
+
+
+def _memory_lock() -> Row:
+    limit = memory_lock_limit_bytes()
+    told = "unlimited" if limit is None else f"{limit // _KIB} KiB"
+    score = Path("/proc/self/oom_score_adj").read_text().strip()
+    if may_lock_memory(effective_capabilities()):
+        return Row("memory lock", Status.OK, f"possible (RLIMIT_MEMLOCK {told}), oom_score_adj {score}")
+    hint = "LimitMEMLOCK=infinity or CAP_IPC_LOCK keeps the agent in memory under pressure"
+    return Row("memory lock", Status.REDUCED, f"RLIMIT_MEMLOCK {told}, no CAP_IPC_LOCK", hint)
+
+
+def as_json(result: CheckResult) -> str:
+    """One JSON object, one line."""
+    rows = [asdict(row) for row in result.rows]
+    return json.dumps({"can_trace": result.can_trace, "checks": rows}) + "\n"
+
+
+def as_text(result: CheckResult) -> str:
+    """A table, and behind it one line that says whether tracing works."""
+    width = max(len(row.subject) for row in result.rows)
+    lines = []
+    for row in result.rows:
+        lines.append(f"{row.subject:<{width}}  {row.status:<7}  {row.found}")
+        if row.status is not Status.OK and row.hint:
+            lines.append(f"{'':<{width}}  {'':<7}  hint: {row.hint}")
+    verdict = "OOM kills can be traced here" if result.can_trace else "OOM kills cannot be traced here"
+    return "\n".join((*lines, "", verdict, ""))

@@ -1,0 +1,167 @@
+"""The commands and their flags: text to one checked Config, errors to two lines and an exit code."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from oomtracer import __version__
+from oomtracer.config import (
+    Config,
+    LogLevel,
+    OnUnsupported,
+    OutputFormat,
+    parse_ring_size,
+)
+from oomtracer.errors import OomTracerError, OutputError, UnsupportedError, UsageError, errno_name
+from oomtracer.printable import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+cli = typer.Typer(
+    name="oomtracer",
+    help="Tells, for every out-of-memory kill of the Linux kernel, who was killed, whose limit was hit and why.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+
+Output = Annotated[
+    OutputFormat,
+    typer.Option(envvar="OOMTRACER_OUTPUT", help="Reports on standard output: text, or one JSON object a line."),
+]
+Level = Annotated[LogLevel, typer.Option(envvar="OOMTRACER_LOG_LEVEL", help="Least severe message on stderr.")]
+RingSize = Annotated[
+    str, typer.Option(envvar="OOMTRACER_RING_SIZE", help="Kernel ring buffer: a power of two such as 1MiB.")
+]
+
+
+@cli.command()
+def run(
+    *,
+    output: Output = OutputFormat.AUTO,
+    node_name: Annotated[
+        str, typer.Option(envvar="OOMTRACER_NODE_NAME", help="Name of this machine in reports [default: host name].")
+    ] = "",
+    metrics_bind_address: Annotated[
+        str,
+        typer.Option(
+            envvar="OOMTRACER_METRICS_BIND_ADDRESS",
+            help="Serve /metrics, /healthz and /readyz here, such as :8080; empty: off.",
+        ),
+    ] = "",
+    ring_size: RingSize = "1MiB",
+    on_unsupported: Annotated[
+        OnUnsupported,
+        typer.Option(
+            envvar="OOMTRACER_ON_UNSUPPORTED",
+            help="Where this kernel or these privileges cannot trace: exit with 3, or stay up idle, not ready.",
+        ),
+    ] = OnUnsupported.EXIT,
+    log_level: Level = LogLevel.INFO,
+) -> None:
+    """Report each OOM kill on this host until SIGTERM or SIGINT."""
+    _log_to_stderr(log_level)
+    _require_linux()
+    from oomtracer import app
+
+    app.run(
+        Config(
+            output=output,
+            node_name=node_name or os.uname().nodename,
+            ring_size_bytes=parse_ring_size(ring_size),
+            metrics_bind_address=metrics_bind_address or None,
+            on_unsupported=on_unsupported,
+        )
+    )
+
+
+@cli.command()
+def check(
+    *,
+    output: Output = OutputFormat.AUTO,
+    ring_size: RingSize = "1MiB",
+    log_level: Level = LogLevel.WARNING,
+) -> None:
+    """Show what this machine supports and what is missing; exit with 3 where it cannot trace."""
+    _log_to_stderr(log_level)
+    _require_linux()
+    from oomtracer import check as checks
+
+    result = checks.check(ring_size_bytes=parse_ring_size(ring_size))
+    _print(checks.as_json(result) if output is OutputFormat.JSON else checks.as_text(result))
+    if not result.can_trace:
+        raise typer.Exit(UnsupportedError.exit_code)
+
+
+@cli.command()
+def selftest(*, output: Output = OutputFormat.AUTO, log_level: Level = LogLevel.WARNING) -> None:
+    """Make one small, contained, real OOM kill and demand the right report of it."""
+    _log_to_stderr(log_level)
+    _require_linux()
+    from oomtracer import selftest as test
+
+    result = test.selftest()
+    _print(test.as_json(result) if output is OutputFormat.JSON else test.as_text(result))
+
+
+@cli.command()
+def version() -> None:
+    """Print the version."""
+    _print(f"oomtracer {__version__}\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a command line and exit the process with its code."""
+    try:
+        code = cli(args=arguments, standalone_mode=False)
+    except OomTracerError as error:
+        _fail(error)
+    except typer.TyperException as error:
+        hint = "`oomtracer --help` and `oomtracer COMMAND --help` list commands and flags"
+        _fail(UsageError(" ".join(error.format_message().split()), hint=hint))
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(1)
+    sys.exit(code or 0)
+
+
+def _fail(error: OomTracerError) -> NoReturn:
+    lines = [f"error: {error.message}", *([f"hint: {error.hint}"] if error.hint else [])]
+    print("\n".join(map(printable, lines)), file=sys.stderr)
+    sys.exit(error.exit_code)
+
+
+def _print(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        # What is left in the buffer would be tried again at exit, and fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        raise OutputError(f"cannot write to stdout: {errno_name(error.errno or 0)}") from error
+
+
+def _require_linux() -> None:
+    if sys.platform != "linux":
+        raise UnsupportedError(f"oomtracer runs on Linux, not on {sys.platform}", hint="use a Linux host or guest")
+
+
+class _OneLine(logging.Formatter):
+    """Nothing that a pod put into a name can start a new line or reach the terminal as a control code."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(map(printable, super().format(record).split("\n"))) if record.exc_info else printable(
+            super().format(record)
+        )
+
+
+def _log_to_stderr(level: LogLevel) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=level.value.upper(), handlers=[handler])

@@ -1,0 +1,72 @@
+"""What a command was asked to do: one frozen value, checked at the edge."""
+
+from __future__ import annotations
+
+import mmap
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from oomtracer.errors import UsageError
+
+DEFAULT_RING_SIZE_BYTES = 1 << 20
+_MAX_RING_SIZE_BYTES = 1 << 30
+_SIZE = re.compile(r"(\d{1,12}) ?(?:([KMG])(?:i?B)?|B)?", re.IGNORECASE)
+_FACTORS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+
+class OutputFormat(StrEnum):
+    """How reports are written to standard output; ``auto`` is text on a terminal, else JSON."""
+
+    AUTO = "auto"
+    TEXT = "text"
+    JSON = "json"
+
+
+class OnUnsupported(StrEnum):
+    """What to do where this kernel or these privileges cannot do it."""
+
+    EXIT = "exit"
+    IDLE = "idle"
+
+
+class LogLevel(StrEnum):
+    """The least severe message that is logged to standard error."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """The flags of ``oomtracer run``, checked. ``metrics_bind_address`` is None where it is off."""
+
+    output: OutputFormat = OutputFormat.AUTO
+    node_name: str
+    ring_size_bytes: int = DEFAULT_RING_SIZE_BYTES
+    metrics_bind_address: str | None = None
+    on_unsupported: OnUnsupported = OnUnsupported.EXIT
+
+
+def parse_size(text: str, *, flag: str) -> int:
+    """Bytes of ``512KiB``, ``1MiB``, ``1M`` or ``1048576`` (all powers of 1,024). Raises UsageError."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"{flag}: {text[:100]!a} is not a size", hint=f"write {flag}=1MiB, 512KiB or 1048576")
+    return int(match[1]) * _FACTORS[(match[2] or "").upper()]
+
+
+def parse_ring_size(text: str, *, flag: str = "--ring-size") -> int:
+    """The bytes of a ring buffer map: a power of two and whole pages, as the kernel wants it.
+
+    Raises UsageError.
+    """
+    size = parse_size(text, flag=flag)
+    if size & (size - 1) or not mmap.PAGESIZE <= size <= _MAX_RING_SIZE_BYTES:
+        raise UsageError(
+            f"{flag}: {text[:100]!a} is not a power of two from {mmap.PAGESIZE} bytes to 1 GiB",
+            hint=f"write {flag}=1MiB, or leave it out",
+        )
+    return size

@@ -1,0 +1,1 @@
+"""Questions to the running system: one file for each kind of question."""

@@ -1,0 +1,114 @@
+"""``OomKill`` to ``OomReport``: scope, limit, incident and workload."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol
+
+from oomtracer.cgroups import is_selftest, workload_of
+from oomtracer.events import OomKill, OomReport, Scope, Workload, WorkloadKind
+from oomtracer.pipeline.incident import Incident, Incidents, group_of
+from oomtracer.pipeline.limit import find_limit
+from oomtracer.pipeline.scope import functions, is_group_member, scope_of, without_tracing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from oomtracer.events import Limit
+
+_MICROSECOND_NS = 1_000
+
+
+class Symbols(Protocol):
+    """Kernel addresses to ``symbol+0x1a``."""
+
+    def name(self, address: int) -> str | None: ...
+
+
+def wall_clock(boot_time_ns: int) -> str:
+    """RFC 3339 in UTC with microseconds, for an instant of the boot clock of this boot."""
+    offset_ns = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    microseconds = (boot_time_ns + offset_ns) // _MICROSECOND_NS
+    instant = datetime.fromtimestamp(microseconds // 1_000_000, UTC).replace(microsecond=microseconds % 1_000_000)
+    return instant.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+class Attributor:
+    """Makes a report of each kill, in the order of the kernel. Never raises for what a pod controls."""
+
+    def __init__(
+        self,
+        *,
+        boot_id: str,
+        node: str,
+        symbols: Symbols,
+        memory_nodes: int,
+        wall_clock: Callable[[int], str] = wall_clock,
+    ) -> None:
+        self._boot_id = boot_id
+        self._node = node
+        self.symbols = symbols
+        self._memory_nodes = memory_nodes
+        self._wall_clock = wall_clock
+        self._incidents = Incidents()
+
+    def report(self, kill: OomKill) -> OomReport:
+        """The report of one killed process."""
+        victim = kill.victim
+        report_id = f"{self._boot_id}:{victim.pid}:{victim.start_time_ns}"
+        frames = [self.symbols.name(address) for address in kill.stack]
+        names = functions(frames)
+        scope, sysrq = scope_of(names, constraint=kill.constraint, memory_nodes=self._memory_nodes)
+        member = is_group_member(names)
+        incident = self._incident(kill, report_id, scope, further=member or kill.shared_memory)
+        workload = workload_of(victim.cgroup or "/", kill.unified_cgroup)
+        return OomReport(
+            id=report_id,
+            time=self._wall_clock(kill.boot_time_ns),
+            boot_time_ns=kill.boot_time_ns,
+            node=self._node,
+            source=kill.source,
+            outcome=kill.outcome,
+            selftest=is_selftest(victim.cgroup or "/"),
+            scope=scope,
+            sysrq=sysrq,
+            victim=victim,
+            trigger=None if sysrq else kill.trigger,
+            trigger_workload=None if sysrq else _workload(kill.trigger.cgroup),
+            limit=incident.limit,
+            levels=kill.levels,
+            group=None if kill.shared_memory else group_of(incident, member=member),
+            incident=incident.id,
+            order=kill.order,
+            gfp_mask=kill.gfp_mask,
+            kernel_stack=without_tracing(frames) if any(frames) else None,
+            workload=workload,
+            init_died=_init_died(kill, workload),
+            shared_memory=kill.shared_memory,
+        )
+
+    def _incident(self, kill: OomKill, report_id: str, scope: Scope, *, further: bool) -> Incident:
+        known = self._incidents.join(kill.trigger.tid) if further else None
+        if known:
+            return known
+        limit, group = _limit_and_group(kill, scope)
+        return self._incidents.open(kill.trigger.tid, report_id, limit, group=group)
+
+
+def _limit_and_group(kill: OomKill, scope: Scope) -> tuple[Limit | None, bool]:
+    """The limit, and whether the kernel kills a whole ``memory.oom.group`` up to that limit's cgroup."""
+    found = find_limit(kill) if scope is Scope.MEMCG else None
+    inside = kill.levels[: found[1] + 1] if found else kill.levels
+    return (found[0] if found else None), any(level.oom_group for level in inside)
+
+
+def _workload(cgroup: str | None) -> Workload | None:
+    return workload_of(cgroup) if cgroup is not None else None
+
+
+def _init_died(kill: OomKill, workload: Workload) -> bool | None:
+    """Whether pid 1 of a nested pid namespace died: None on the host, where there is only one."""
+    if not kill.pid_namespace_level or workload.kind is WorkloadKind.HOST:
+        return None
+    return kill.victim.container_pid == 1

@@ -1,0 +1,54 @@
+"""Which kills belong together: everything that one run of the kernel's OOM killer takes down."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from oomtracer.events import Group, Limit
+
+# Invocations cannot overlap (oom_lock), but their records may be read late: a few more than one.
+_REMEMBERED = 64
+
+
+@dataclass(slots=True)
+class Incident:
+    """One invocation, told by its first victim; ``size`` counts the victims so far."""
+
+    id: str
+    limit: Limit | None
+    size: int = 1
+    group_size: int = 0
+
+
+class Incidents:
+    """Remembers the last invocation of each trigger: members of a group kill and processes that share
+    the victim's memory follow in the same task, at once.
+    """
+
+    def __init__(self) -> None:
+        self._by_trigger: OrderedDict[int, Incident] = OrderedDict()
+
+    def open(self, trigger_tid: int, report_id: str, limit: Limit | None, *, group: bool) -> Incident:
+        """A new invocation, whose first victim is ``report_id``."""
+        incident = Incident(report_id, limit, group_size=1 if group else 0)
+        self._by_trigger[trigger_tid] = incident
+        self._by_trigger.move_to_end(trigger_tid)
+        while len(self._by_trigger) > _REMEMBERED:
+            self._by_trigger.popitem(last=False)
+        return incident
+
+    def join(self, trigger_tid: int) -> Incident | None:
+        """The invocation that a further victim of this trigger belongs to; None if it was not seen."""
+        incident = self._by_trigger.get(trigger_tid)
+        if incident:
+            incident.size += 1
+        return incident
+
+
+def group_of(incident: Incident, *, member: bool) -> Group | None:
+    """The victim's place in a group kill: the one the kernel chose is 0, members count from 1."""
+    if member:
+        incident.group_size = max(incident.group_size, 1) + 1
+        return Group(id=incident.id, index=incident.group_size - 1)
+    return Group(id=incident.id, index=0) if incident.group_size else None

@@ -1,0 +1,74 @@
+"""Raw records in, reports out to every sink; what goes missing on the way is counted."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from oomtracer.codec import RecordError, decode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from oomtracer.pipeline.attribute import Attributor
+    from oomtracer.sinks import Sink
+
+logger = logging.getLogger("oomtracer.pipeline")
+
+_REMEMBERED_IDS = 4096
+
+
+class Pipeline:
+    """Counters: ``observed`` records decoded, ``undecodable`` and ``unattributable`` ones dropped,
+    ``missing`` by gaps in the sequence, ``repeated`` reports of a process already told (one that shares
+    the victim's memory and is a member of its group).
+    """
+
+    def __init__(self, attributor: Attributor, sinks: Sequence[Sink]) -> None:
+        self.observed = 0
+        self.undecodable = 0
+        self.unattributable = 0
+        self.missing = 0
+        self.repeated = 0
+        self._attributor = attributor
+        self._sinks = sinks
+        self._last_seq = 0
+        self._told: OrderedDict[str, None] = OrderedDict()
+
+    def handle(self, record: bytes) -> None:
+        """Take one record of the ring through to the sinks; never raises."""
+        try:
+            kill = decode(record)
+        except RecordError as error:
+            self.undecodable += 1
+            logger.error("dropped a record: %s", error)
+            return
+        self._follow(kill.seq)
+        self.observed += 1
+        try:
+            report = self._attributor.report(kill)
+        except Exception:  # a defect of ours may cost this report, not the ones behind it
+            self.unattributable += 1
+            logger.exception("could not make a report of the kill of process %d", kill.victim.pid)
+            return
+        if self._is_repeated(report.id):
+            self.repeated += 1
+            return
+        for sink in self._sinks:
+            sink.emit(report)
+
+    def _follow(self, seq: int) -> None:
+        gap = seq - self._last_seq - 1
+        self._last_seq = seq
+        if gap > 0:
+            self.missing += gap
+            logger.error("%d kills are missing before this one", gap)
+
+    def _is_repeated(self, report_id: str) -> bool:
+        if report_id in self._told:
+            return True
+        self._told[report_id] = None
+        if len(self._told) > _REMEMBERED_IDS:
+            self._told.popitem(last=False)
+        return False

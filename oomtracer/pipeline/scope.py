@@ -1,0 +1,69 @@
+"""Which memory ran out, told by the functions on the kernel's stack.
+
+Source: mm/oom_kill.c, mm/memcontrol.c and drivers/tty/sysrq.c from 5.8 to 7.3. A memory cgroup's kill
+goes through mem_cgroup_out_of_memory() (which older compilers fold into its callers); a kill that was
+asked for through moom_callback(); all others come from the page allocator.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from oomtracer.events import Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_MEMCG = frozenset({"mem_cgroup_out_of_memory", "mem_cgroup_oom", "mem_cgroup_oom_synchronize"})
+_SYSRQ = frozenset({"moom_callback", "sysrq_handle_moom"})
+_KILL = "out_of_memory"
+_GROUP_MEMBER = "oom_kill_memcg_member"
+# The kernel's enum oom_constraint, in all releases so far.
+_CONSTRAINTS = {0: Scope.GLOBAL, 1: Scope.CPUSET, 2: Scope.MEMPOLICY, 3: Scope.MEMCG}
+# Frames of our own program and of the tracepoint that runs it.
+_TRACING = ("bpf_", "__bpf_", "__traceiter_", "__probestub_")
+
+
+def function_name(frame: str) -> str:
+    """``oom_kill_process`` for ``oom_kill_process.constprop.0+0x72``."""
+    return frame.partition("+")[0].partition(".")[0]
+
+
+def functions(frames: Sequence[str | None]) -> frozenset[str]:
+    """The names on a symbolised stack, without what compilers add to them."""
+    return frozenset(function_name(frame) for frame in frames if frame)
+
+
+def without_tracing(frames: Sequence[str | None]) -> tuple[str, ...]:
+    """The stack as the kernel had it before our program ran; ``?`` for a frame without a symbol."""
+    first = 0
+    while first < len(frames) and _is_tracing(frames[first]):
+        first += 1
+    return tuple(frame or "?" for frame in frames[first:])
+
+
+def _is_tracing(frame: str | None) -> bool:
+    return frame is None or frame.startswith(_TRACING)
+
+
+def scope_of(names: frozenset[str], *, constraint: int | None, memory_nodes: int) -> tuple[Scope, bool | None]:
+    """The scope, and whether sysrq asked for it (None where the stack does not tell).
+
+    Without ``constraint`` a cpuset or mempolicy kill cannot be told from a global one; with a single
+    memory node there are none.
+    """
+    if names & _SYSRQ:
+        return Scope.GLOBAL, True
+    sysrq = False if _KILL in names else None
+    if constraint is not None:
+        return _CONSTRAINTS.get(constraint, Scope.UNKNOWN), sysrq
+    if names & _MEMCG:
+        return Scope.MEMCG, False
+    if sysrq is None or memory_nodes > 1:
+        return Scope.UNKNOWN, sysrq
+    return Scope.GLOBAL, False
+
+
+def is_group_member(names: frozenset[str]) -> bool:
+    """Whether the process died as a member of a ``memory.oom.group``, after the one the kernel chose."""
+    return _GROUP_MEMBER in names

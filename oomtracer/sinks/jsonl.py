@@ -1,0 +1,77 @@
+"""Reports as JSON, one object a line: the schema ``oomtracer/v1`` (docs/oom-report.schema.json)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from oomtracer.events import OomReport, Victim
+
+if TYPE_CHECKING:
+    from oomtracer.sinks.output import OutputWriter
+
+SCHEMA = "oomtracer/v1"
+
+
+def to_json(report: OomReport) -> dict[str, Any]:
+    """The report in the published order of keys; every key is there, unknown is None."""
+    trigger = report.trigger
+    return {
+        "schema": SCHEMA,
+        "id": report.id,
+        "time": report.time,
+        "boot_time_ns": report.boot_time_ns,
+        "node": report.node,
+        "source": report.source.value,
+        "outcome": report.outcome.value,
+        "selftest": report.selftest,
+        "scope": report.scope.value,
+        "sysrq": report.sysrq,
+        "victim": _victim(report.victim),
+        "trigger": trigger
+        and {
+            "pid": trigger.pid,
+            "comm": trigger.comm,
+            "cgroup": trigger.cgroup,
+            "workload": report.trigger_workload and asdict(report.trigger_workload),
+        },
+        "limit": report.limit and asdict(report.limit),
+        "levels": [asdict(level) for level in report.levels],
+        "group": report.group and asdict(report.group),
+        "incident": report.incident,
+        "order": report.order,
+        "gfp_mask": report.gfp_mask,
+        "kernel_stack": report.kernel_stack,
+        "workload": asdict(report.workload),
+        "init_died": report.init_died,
+        "shared_memory": report.shared_memory,
+    }
+
+
+def _victim(victim: Victim) -> dict[str, Any]:
+    values = asdict(victim)
+    return {key: values[key] for key in _VICTIM_KEYS}
+
+
+_VICTIM_KEYS = (
+    *("pid", "tid", "container_pid", "comm", "cmdline", "uid", "oom_score_adj", "start_time_ns"),
+    *("total_vm_bytes", "anon_rss_bytes", "file_rss_bytes", "shmem_rss_bytes", "swap_bytes"),
+    *("page_tables_bytes", "cgroup"),
+)
+
+
+def json_line(report: OomReport) -> bytes:
+    """One line. ASCII only: what a pod put into a name can neither break a line nor steer a terminal."""
+    return json.dumps(to_json(report), ensure_ascii=True, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+class JsonLines:
+    """Writes each report as one line."""
+
+    def __init__(self, writer: OutputWriter) -> None:
+        self._writer = writer
+
+    def emit(self, report: OomReport) -> None:
+        """Write one report."""
+        self._writer.write(json_line(report))

@@ -1,0 +1,104 @@
+"""Bytes to a file descriptor that other programs share, without ever blocking the event loop.
+
+The descriptor stays in blocking mode: O_NONBLOCK belongs to the open file, which the shell and other
+programs may hold too. Instead a chunk is written only when the kernel says that there is room for it
+(a pipe has room for PIPE_BUF bytes whenever it is writable).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import select
+from collections import deque
+
+from oomtracer.errors import OutputError, errno_name
+
+CHUNK_BYTES = select.PIPE_BUF
+DEFAULT_QUEUE_BYTES = 8 << 20
+
+
+class OutputWriter:
+    """Writes whole reports in their order; what does not fit the queue is dropped and counted.
+
+    ``failed`` gets an OutputError once the descriptor cannot be written any more (closed pipe, full disk).
+    ``lost`` counts reports that were dropped, ``queued_bytes`` what waits.
+    """
+
+    def __init__(self, fd: int, *, name: str = "stdout", queue_bytes: int = DEFAULT_QUEUE_BYTES) -> None:
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.lost = 0
+        self.queued_bytes = 0
+        self._fd = fd
+        self._name = name
+        self._queue_bytes = queue_bytes
+        self._queue: deque[bytes] = deque()
+        self._waiting = False
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLOUT)
+        self._drained = asyncio.Event()
+        self._drained.set()
+
+    def write(self, report: bytes) -> None:
+        """Queue one report, and write as much as there is room for now."""
+        if self.failed.done() or self.queued_bytes + len(report) > self._queue_bytes:
+            self.lost += 1
+            return
+        self._queue.append(report)
+        self.queued_bytes += len(report)
+        self._drained.clear()
+        if not self._waiting:
+            self._write_some()
+
+    async def flush(self, deadline_s: float) -> None:
+        """Wait until all is written. Raises OutputError when that takes longer than ``deadline_s``."""
+        try:
+            await asyncio.wait_for(self._drained.wait(), deadline_s)
+        except TimeoutError:
+            self._give_up(OutputError(f"{self._name} took no data for {deadline_s:g} s: reports are lost"))
+        if self.failed.done():
+            self.failed.result()
+
+    def _write_some(self) -> None:
+        try:
+            while self._queue:
+                if not self._poll.poll(0):
+                    return self._wait()
+                self._write_chunk()
+        except BlockingIOError:  # somebody else made the shared descriptor non-blocking
+            return self._wait()
+        except OSError as error:
+            reason = "its reader is gone" if error.errno == errno.EPIPE else errno_name(error.errno or 0)
+            return self._give_up(OutputError(f"cannot write reports to {self._name}: {reason}"))
+        self._stop_waiting()
+        self._drained.set()
+        return None
+
+    def _write_chunk(self) -> None:
+        head = self._queue[0]
+        written = os.write(self._fd, head[:CHUNK_BYTES])
+        self.queued_bytes -= written
+        if written == len(head):
+            self._queue.popleft()
+        else:
+            self._queue[0] = head[written:]
+
+    def _wait(self) -> None:
+        if not self._waiting:
+            asyncio.get_running_loop().add_writer(self._fd, self._write_some)
+            self._waiting = True
+
+    def _stop_waiting(self) -> None:
+        if self._waiting:
+            asyncio.get_running_loop().remove_writer(self._fd)
+            self._waiting = False
+
+    def _give_up(self, error: OutputError) -> None:
+        self._stop_waiting()
+        self.lost += len(self._queue)
+        self._queue.clear()
+        self.queued_bytes = 0
+        if not self.failed.done():
+            self.failed.set_exception(error)
+        self._drained.set()
