@@ -2,11 +2,12 @@
 
 PYTHON ?= python3
 ARGS ?=
+DIST ?= dist
 VENV := .venv
 BIN := $(VENV)/bin
 
 # Debian packages: compilers and libraries of the build, and the tools that tests and checks call.
-PACKAGES := ca-certificates clang clang-format gcc libbpf-dev libc6-dev llvm python3 python3-dev python3-venv \
+PACKAGES := ca-certificates clang clang-format gcc libbpf-dev libc6-dev llvm lz4 python3 python3-dev python3-venv \
 	xz-utils zstd bpftool
 
 BPF_SOURCES := $(wildcard bpf/src/*.c bpf/src/*.h bpf/headers/*.h)
@@ -48,13 +49,13 @@ bench: build ## measure start, latency, memory and throughput on this machine
 	@$(BIN)/python bench $(ARGS)
 
 wheel: build ## build dist/*.whl, with libbpf and all that it needs inside
-	@rm -rf build/wheel dist
+	@rm -rf build/wheel $(DIST)
 	$(BIN)/python -m build --no-isolation --outdir build/wheel
-	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/auditwheel repair --wheel-dir dist build/wheel/*.whl
-	@cp build/wheel/*.tar.gz dist/
-	@$(BIN)/auditwheel show dist/*.whl | tr '\n' ' ' | grep -q 'following platform tag: "manylinux_' || \
-		{ echo 'error: the wheel needs libraries that it does not contain' >&2; $(BIN)/auditwheel show dist/*.whl; exit 1; }
-	@ls -l dist
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/auditwheel repair --strip --wheel-dir $(DIST) build/wheel/*.whl
+	@cp build/wheel/*.tar.gz $(DIST)/
+	@$(BIN)/auditwheel show $(DIST)/*.whl | tr '\n' ' ' | grep -q 'following platform tag: "manylinux_' || \
+		{ echo 'error: the wheel needs libraries that it does not contain' >&2; $(BIN)/auditwheel show $(DIST)/*.whl; exit 1; }
+	@ls -l $(DIST)
 
 object: $(OBJECTS) ## compile the BPF program for every architecture
 
@@ -65,26 +66,32 @@ clean: ## remove everything that a build made, the virtual environment included
 	rm -rf $(VENV) .cache build dist *.egg-info oomtracer/bpf oomtracer/_native.*so
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-# Asked anew at every call, since somebody may have removed a package; order-only, so that nothing is rebuilt for it.
+# Asked anew at every call, since somebody may have removed a package; order-only, so that nothing is rebuilt for
+# it. Where there is no Debian, the build itself says which tool it misses.
 packages:
-	@missing=$$(for package in $(PACKAGES); do \
+	@command -v dpkg-query >/dev/null || exit 0; \
+	set -- $$(for package in $(PACKAGES); do \
 		dpkg-query -W -f '$${db:Status-Status}\n' $$package 2>/dev/null | grep -qx installed || echo $$package; done); \
-	test -z "$$missing" || { set -- $$missing; \
-		echo "missing packages: $$*"; \
-		command -v apt-get >/dev/null || { echo "error: this is no Debian: install what these contain" >&2; exit 1; }; \
-		test "$$(id -u)" -eq 0 || { printf 'error: only root can install packages\nhint: sudo apt-get install %s\n' "$$*" >&2; exit 1; }; \
-		export DEBIAN_FRONTEND=noninteractive; \
-		apt-get install -qq --no-install-recommends "$$@" >/dev/null 2>&1 || { \
-			apt-get update -qq && apt-get install -qq --no-install-recommends "$$@" >/dev/null; }; }
+	test $$# -gt 0 || exit 0; \
+	test "$$(id -u)" -eq 0 || { \
+		printf 'error: packages are missing: %s\nhint: as root: apt-get install %s\n' "$$*" "$$*" >&2; exit 1; }; \
+	echo "installing $$*"; \
+	export DEBIAN_FRONTEND=noninteractive; \
+	install="apt-get install -qq --no-install-recommends"; \
+	$$install "$$@" >/dev/null 2>&1 || { apt-get update -qq && $$install "$$@" >/dev/null; }
 
 oomtracer/bpf/oomtracer.%.bpf.o: $(BPF_SOURCES) build_bpf.py | packages
 	$(PYTHON) build_bpf.py object --arch $*
 
-# The environment holds the package itself (editable) with its development tools.
+# The package itself (editable) with its development tools. An environment knows its own path: the stamp holds it,
+# so that one that was copied or moved with the tree is made anew.
+ifneq ($(shell cat $(VENV)/.installed 2>/dev/null),$(CURDIR))
+.PHONY: $(VENV)/.installed
+endif
 $(VENV)/.installed: pyproject.toml | packages
-	test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV)
+	test "$$(cat $@ 2>/dev/null)" = "$(CURDIR)" || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	@touch $@
+	@echo '$(CURDIR)' >$@
 
 # Installing the package builds this too; the rule is for a source that changed since.
 $(EXTENSION): $(NATIVE_SOURCES) | $(VENV)/.installed

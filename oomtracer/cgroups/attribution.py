@@ -85,8 +85,7 @@ def _contained(kind: WorkloadKind, place: Place, units: Units) -> Workload:
 
 
 def _uncontained(units: Units) -> Workload:
-    # The path of units from the root: a slice is a unit too, where no other stands below it.
-    *above, unit = (*units.slices, units.unit) if units.unit else (None, *units.slices)
-    if unit is None:
+    chain = units.chain
+    if not chain:
         return Workload(kind=WorkloadKind.HOST)
-    return Workload(kind=WorkloadKind.UNIT, unit=unit, slice=above[-1] if above else None)
+    return Workload(kind=WorkloadKind.UNIT, unit=chain[-1], slice=chain[-2] if len(chain) > 1 else None)

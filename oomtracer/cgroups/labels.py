@@ -27,7 +27,7 @@ _SCOPES: Final = (
 )
 _INSTANCE_IS_A_USER: Final = frozenset({"user", "user-runtime-dir", "capsule"})
 # run-<anything> is systemd-run's; user-<uid>.slice is logind's.
-_TRANSIENT = re.compile(r"(?P<kept>run-|user-(?=\d)).+")
+_TRANSIENT = re.compile(r"(?P<kept>run-).+|(?P<user>user-)\d+(?:-.*)?")
 _SEPARATOR: Final = r"(?:-|_|\\x2d)"
 _GENERATED = re.compile(
     rf"[0-9a-f]{{8}}{_SEPARATOR}(?:[0-9a-f]{{4}}{_SEPARATOR}){{3}}[0-9a-f]{{12}}"  # a UUID
@@ -88,7 +88,7 @@ def _folded_scope(stem: str) -> str:
 
 def _folded_stem(stem: str) -> str:
     if match := _TRANSIENT.fullmatch(stem):
-        return match["kept"] + "*"
+        return (match["kept"] or match["user"]) + "*"
     template, at, instance = stem.partition("@")
     template = _without_generated(template)
     if not at or template.endswith("*"):

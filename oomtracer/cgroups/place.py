@@ -55,9 +55,7 @@ def place_of(levels: Sequence[str]) -> Place:
     """Where the leaf of a path, given as its levels from the root, lies."""
     place = Place()
     for parent, name in pairwise(("", *levels)):
-        place = next(
-            following for rule in _RULES[place.realm] if (following := rule(place, parent, name))
-        )
+        place = next(following for rule in _RULES[place.realm] if (following := rule(place, parent, name)))
     return place
 
 
@@ -77,13 +75,15 @@ def _pod(place: Place, _parent: str, name: str) -> Place | None:
     return Place(Realm.POD, LimitOwner.POD, in_pod=True, pod_uid=pod.uid)
 
 
-def _colons(place: Place, parent: str, name: str) -> Place | None:
-    if (parts := split_colons(name)) is None:
-        return None
-    slice_, scope = parts
-    if pod := _pod(place, parent, slice_):
-        return _pod_child(pod, slice_, scope)
-    return _sealed_container(place, slice_, scope)
+def _pod_with_colons(place: Place, parent: str, name: str) -> Place | None:
+    if (parts := split_colons(name)) and (pod := _pod(place, parent, parts[0])):
+        return _pod_child(pod, *parts)
+    return None
+
+
+def _container_with_colons(place: Place, _parent: str, name: str) -> Place | None:
+    parts = split_colons(name)
+    return _sealed_container(place, *parts) if parts else None
 
 
 def _container(place: Place, parent: str, name: str) -> Place | None:
@@ -130,9 +130,10 @@ def _unknown(place: Place, _parent: str, _name: str) -> Place:
     return replace(place, owner=None)
 
 
+_KUBERNETES: Final = (_kubepods, _pod, _pod_with_colons)
 _RULES: Final[dict[Realm, tuple[Callable[[Place, str, str], Place | None], ...]]] = {
-    Realm.HOST: (_kubepods, _pod, _colons, _container, _service_manager, _unknown),
-    Realm.NODE: (_kubepods, _pod, _colons, _service_manager, _inside),
+    Realm.HOST: (*_KUBERNETES, _container_with_colons, _container, _service_manager, _unknown),
+    Realm.NODE: (*_KUBERNETES, _service_manager, _inside),
     Realm.USER: (_sealed_container, _unknown),
     Realm.POD: (_pod_child,),
     Realm.WORKLOAD: (_inside,),

@@ -26,9 +26,14 @@ class Units(NamedTuple):
     slices: tuple[str, ...]
     unit: str | None
 
+    @property
+    def chain(self) -> tuple[str, ...]:
+        """All units from the root down: a slice is a unit too."""
+        return (*self.slices, self.unit) if self.unit else self.slices
+
 
 def units_of(levels: Sequence[str]) -> Units:
-    """The systemd side of a path; names stay escaped (``\\x2d``), as ``systemctl status`` takes them."""
+    r"""The systemd side of a path; names stay escaped (``\x2d``), as ``systemctl status`` takes them."""
     names = [_unescape(level) for level in levels]
     slices = tuple(takewhile(_is_slice, names))
     first = names[len(slices)] if len(names) > len(slices) else ""

@@ -117,7 +117,7 @@ def _listen_everywhere(address: BindAddress) -> socket.socket:
         except OSError as error:
             if error.errno not in _ABSENT:
                 raise
-            return _listen(socket.AF_INET, ("0.0.0.0", address.port))  # noqa: S104  that is what was asked for
+            return _listen(socket.AF_INET, ("0.0.0.0", address.port))  # noqa: S104  an empty host asks for it
     except OSError as error:
         raise _cannot_listen(address, error) from error
 
@@ -154,8 +154,8 @@ def _listen(family: int, socket_address: tuple[object, ...]) -> socket.socket:
 def _tune(listener: socket.socket) -> None:
     """Set what accepted sockets inherit.
 
-    Fixed buffers keep a client that does not read from growing the kernel's send buffer, charged to our cgroup,
-    to megabytes.
+    Fixed buffers keep a client that does not read from growing the kernel's send buffer, which is charged to
+    our cgroup, to megabytes.
     """
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SOCKET_BUFFER_BYTES)

@@ -43,7 +43,7 @@ class Limits:
     send_seconds: float = 10.0
     """For the client to take a whole response; then the connection is reset."""
     linger_seconds: float = 2.0
-    """For the client to close after the last response; closing first could destroy what it has yet to read."""
+    """For the client to close after the last response; closing first could destroy what it has not read."""
     connections: int = 1000
     """Open at once; one more closes the one that has waited longest."""
     unsent_bytes: int = 8 * 1024 * 1024

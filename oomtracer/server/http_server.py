@@ -31,12 +31,14 @@ class HttpServer:
     Entering raises UsageError if the address cannot be listened on, OomTracerError if the system is out of
     something. Leaving is ``aclose()``.
 
-    ``evicted`` counts connections closed to make room for others, ``refused`` the failed attempts to accept one.
+    Counters: ``accepted`` connections, ``evicted`` ones (closed to make room for others), and ``refused``
+    attempts to accept one, for want of descriptors or memory.
     """
 
     def __init__(self, address: BindAddress, routes: Routes, *, limits: Limits = _DEFAULTS) -> None:
         self.limits = limits
         self.stopping = False
+        self.accepted = 0
         self.evicted = 0
         self.refused = 0
         self.respond = Router(routes).respond
@@ -68,7 +70,7 @@ class HttpServer:
         return len(self._connections)
 
     async def aclose(self, deadline_seconds: float = _STOP_SECONDS) -> None:
-        """Stop: no new clients, idle ones closed, responses on their way given ``deadline_seconds`` to arrive.
+        """Stop: no new clients, idle ones closed; responses on their way have ``deadline_seconds``.
 
         Everything is closed when it returns, also if it is cancelled. A second call does nothing.
         """
@@ -148,10 +150,11 @@ class HttpServer:
             client.close()
             self._not_accepted(error)
         else:
+            self.accepted += 1
             self._retry = None
 
     def _not_accepted(self, error: OSError) -> None:
-        """Out of descriptors or memory: give back an idle one, else pause, since the client stays in the queue.
+        """Out of descriptors or memory: close an idle connection, else pause; the client stays in the queue.
 
         Other errors are the client's: it is gone already.
         """

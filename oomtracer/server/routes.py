@@ -33,7 +33,9 @@ class Response:
         if self.status != HTTPStatus.OK and not HTTPStatus(self.status) >= HTTPStatus.BAD_REQUEST:
             msg = f"{self.status} is neither 200 nor an error"
             raise ValueError(msg)
-        if not (self.content_type.isascii() and self.content_type.isprintable() and self.content_type.strip()):
+        if not (
+            self.content_type.isascii() and self.content_type.isprintable() and self.content_type.strip()
+        ):
             msg = f"{self.content_type!a} is not a content type"
             raise ValueError(msg)
 

@@ -1,0 +1,151 @@
+"""What every test with real kills needs: the machine for itself, cgroups of its own, the kernel's log."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from oomtracer.kernel import facts
+from tests.kernel.kernel_log import KernelLog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MIB = 1 << 20
+REQUIRED = os.environ.get("OOMTRACER_KERNEL_TESTS") == "1"
+LOCK = Path("/run/oomtracer-tests.lock")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every test of this folder needs the kernel."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.kernel)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def machine() -> Iterator[None]:
+    """The machine for one test run at a time: the counters compared with are machine-wide."""
+    if os.geteuid() != 0:
+        reason = "real kills need root: run `sudo make test`"
+        (pytest.fail if REQUIRED else pytest.skip)(reason)
+    with LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture(scope="session")
+def victim(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The compiled victim.c."""
+    path = tmp_path_factory.mktemp("victim") / "victim"
+    source = Path(__file__).with_name("victim.c")
+    subprocess.run(["gcc", "-O1", "-Wall", "-Werror", "-static", "-o", path, source, "-lpthread"], check=True)
+    return str(path)
+
+
+class Cgroup:
+    """A memory cgroup (v1 or v2) below the root of the hierarchy, and those made below it."""
+
+    root, version = facts.memory_cgroup_mount()
+
+    def __init__(self, path: str, made: list[Path]) -> None:
+        self.path = path
+        self.directory = self.root / path.strip("/")
+        self._made = made
+        for directory in (*reversed(self.directory.parents), self.directory):
+            if directory.is_relative_to(self.root) and not directory.exists():
+                directory.mkdir()
+                made.append(directory)
+
+    @property
+    def procs(self) -> str:
+        """The file by which a process enters."""
+        return str(self.directory / "cgroup.procs")
+
+    def limit(self, size_bytes: int) -> Cgroup:
+        """Limit memory, and memory with swap."""
+        if self.version == "v2":
+            (self.directory / "memory.max").write_text(str(size_bytes))
+            (self.directory / "memory.swap.max").write_text("0")
+        else:
+            (self.directory / "memory.limit_in_bytes").write_text(str(size_bytes))
+            (self.directory / "memory.memsw.limit_in_bytes").write_text(str(size_bytes))
+        return self
+
+    def below(self, name: str) -> Cgroup:
+        """A cgroup inside this one."""
+        return Cgroup(f"{self.path}/{name}", self._made)
+
+
+def _remove(directory: Path) -> None:
+    deadline = time.monotonic() + 10
+    while True:
+        for pid in (directory / "cgroup.procs").read_text().split():
+            with suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+        try:
+            return directory.rmdir()
+        except OSError:
+            assert time.monotonic() < deadline, f"cannot remove {directory}"
+            time.sleep(0.005)
+
+
+class CgroupMaker:
+    """Makes cgroups by their path; whatever was made is removed at the end."""
+
+    def __init__(self) -> None:
+        self.made: list[Path] = []
+
+    def __call__(self, path: str) -> Cgroup:
+        return Cgroup(path, self.made)
+
+
+@pytest.fixture
+def make_cgroup() -> Iterator[CgroupMaker]:
+    """Cgroups for one test."""
+    maker = CgroupMaker()
+    yield maker
+    for directory in reversed(maker.made):
+        _remove(directory)
+
+
+@pytest.fixture
+def kernel_log() -> Iterator[KernelLog]:
+    """The kernel's log from here on."""
+    log = KernelLog()
+    yield log
+    log.close()
+
+
+@pytest.fixture
+def grow(victim: str) -> Grow:
+    """Run a victim to its end."""
+    return Grow(victim)
+
+
+class Grow:
+    """Starts processes of victim.c."""
+
+    def __init__(self, victim: str) -> None:
+        self._victim = victim
+
+    def start(self, cgroup: Cgroup, mode: str, size_bytes: int, *arguments: str) -> subprocess.Popen[str]:
+        """Start one and leave it running."""
+        return subprocess.Popen(
+            [self._victim, cgroup.procs, mode, str(size_bytes), *arguments], stdout=subprocess.PIPE, text=True
+        )
+
+    def __call__(self, cgroup: Cgroup, mode: str = "grow", size_bytes: int = 64 * MIB, *arguments: str) -> int:
+        """Run one until it is killed; its process id."""
+        with self.start(cgroup, mode, size_bytes, *arguments) as process:
+            process.wait(30)
+        assert process.returncode == -signal.SIGKILL
+        return process.pid

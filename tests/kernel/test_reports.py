@@ -1,0 +1,223 @@
+"""Reports of real kills, held against what the kernel's own log says of them."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.kernel.agent import Agent
+from tests.kernel.conftest import MIB
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.kernel.agent import Report
+    from tests.kernel.conftest import CgroupMaker, Grow
+    from tests.kernel.kernel_log import KernelLog, LoggedKill
+
+CONSTRAINTS = {"CONSTRAINT_MEMCG": "memcg", "CONSTRAINT_NONE": "global"}
+
+
+@pytest.fixture(scope="module")
+def agent(machine: None) -> Iterator[Agent]:
+    """One agent for all tests of this module."""
+    with Agent() as running:
+        yield running
+
+
+def assert_agrees(report: Report, logged: LoggedKill) -> None:
+    """Every value that the kernel's log has is the report's too."""
+    victim = report["victim"]
+    assert victim["tid"] == logged.tid
+    assert victim["uid"] == logged.uid
+    assert victim["oom_score_adj"] == logged.oom_score_adj
+    sizes = ("total_vm", "anon_rss", "file_rss", "shmem_rss", "page_tables")
+    assert [victim[f"{size}_bytes"] // 1024 for size in sizes] == [
+        logged.total_vm_kib,
+        logged.anon_kib,
+        logged.file_kib,
+        logged.shmem_kib,
+        logged.page_tables_kib,
+    ]
+    if logged.constraint:
+        assert report["scope"] == CONSTRAINTS[logged.constraint]
+        assert victim["cgroup"] == logged.task_memcg
+        assert not report["limit"]["certain"] or report["limit"]["cgroup"] == logged.oom_memcg
+
+
+def test_a_kill_at_its_own_limit(agent: Agent, make_cgroup: CgroupMaker, grow: Grow, kernel_log: KernelLog) -> None:
+    """The plain case: one process, one limited cgroup, everything known and certain."""
+    cgroup = make_cgroup("/oomtracer-test").limit(16 * MIB)
+    pid = grow(cgroup)
+    report = agent.report_of(pid)
+    logged = kernel_log.kill_of(pid)
+    assert_agrees(report, logged)
+    assert report["victim"]["comm"].encode() == logged.comm
+    assert (report["outcome"], report["sysrq"], report["source"]) == ("killed", False, "tp_btf")
+    assert report["trigger"]["pid"] == pid
+    assert report["limit"]["cgroup"] == logged.oom_memcg == "/oomtracer-test"
+    assert report["limit"]["certain"]
+    assert report["limit"]["limit_bytes"] == 16 * MIB
+    assert [level["limit_bytes"] for level in report["levels"]] == [16 * MIB]
+    assert any(frame.startswith("oom_kill_process+") for frame in report["kernel_stack"])
+    assert report["incident"] == report["id"]
+    assert not report["selftest"]
+
+
+def test_the_victim_is_not_the_trigger(
+    agent: Agent, make_cgroup: CgroupMaker, grow: Grow, kernel_log: KernelLog
+) -> None:
+    """A process that allocates can make the kernel kill another one, in another cgroup below the limit."""
+    parent = make_cgroup("/oomtracer-test").limit(48 * MIB)
+    with grow.start(parent.below("holder"), "hold", 24 * MIB) as holder:
+        assert holder.stdout
+        assert holder.stdout.readline() == "holding\n"
+        with grow.start(parent.below("grower"), "grow", 32 * MIB) as grower:
+            assert grower.wait(30) == 0
+        assert holder.wait(30) != 0
+    report = agent.report_of(holder.pid)
+    logged = kernel_log.kill_of(holder.pid)
+    assert_agrees(report, logged)
+    assert report["trigger"]["pid"] == grower.pid
+    assert report["victim"]["cgroup"] == "/oomtracer-test/holder"
+    assert report["trigger"]["cgroup"] == "/oomtracer-test/grower"
+    assert report["limit"]["cgroup"] == logged.oom_memcg == "/oomtracer-test"
+    assert report["limit"]["certain"]
+
+
+def test_a_thread_that_is_not_the_leader(
+    agent: Agent, make_cgroup: CgroupMaker, grow: Grow, kernel_log: KernelLog
+) -> None:
+    """The kernel marks a thread; the report names the process, and the thread apart."""
+    pid = grow(make_cgroup("/oomtracer-test").limit(16 * MIB), "thread")
+    report = agent.report_of(pid)
+    assert report["victim"]["tid"] != pid
+    assert_agrees(report, kernel_log.kill_of(report["victim"]["tid"]))
+
+
+def test_a_process_that_shares_the_victims_memory(
+    agent: Agent, make_cgroup: CgroupMaker, grow: Grow, kernel_log: KernelLog
+) -> None:
+    """Who shares the victim's memory dies with it: two reports, one incident, told apart."""
+    pid = grow(make_cgroup("/oomtracer-test").limit(16 * MIB), "share")
+    first = agent.report()
+    second = agent.report()
+    marked, shared = (first, second) if not first["shared_memory"] else (second, first)
+    assert pid in (marked["victim"]["pid"], shared["victim"]["pid"])
+    assert marked["victim"]["pid"] != shared["victim"]["pid"]
+    assert shared["shared_memory"]
+    assert not marked["shared_memory"]
+    assert shared["incident"] == marked["incident"] == marked["id"]
+    assert shared["limit"] == marked["limit"]
+    assert_agrees(marked, kernel_log.kill_of(marked["victim"]["tid"]))
+
+
+def test_process_one_of_a_container(
+    agent: Agent, make_cgroup: CgroupMaker, victim: str, grow: Grow, kernel_log: KernelLog
+) -> None:
+    """In a container the report tells the process id seen inside, and that its process 1 died."""
+    container_id = "0123456789abcdef" * 4
+    cgroup = make_cgroup(f"/docker/{container_id}").limit(16 * MIB)
+    with grow.start(cgroup, "init", 64 * MIB) as parent:
+        assert parent.wait(30) == 0
+    report = agent.report()
+    assert report["victim"]["container_pid"] == 1
+    assert report["victim"]["pid"] != 1
+    assert report["init_died"] is True
+    assert report["workload"]["kind"] == "container"
+    assert report["workload"]["container_id"] == container_id
+    assert report["limit"]["owner"] == "container"
+    assert_agrees(report, kernel_log.kill_of(report["victim"]["tid"]))
+
+
+@pytest.mark.parametrize(
+    ("path", "workload", "owner"),
+    [
+        (
+            "/kubepods/burstable/pod01234567-89ab-cdef-0123-456789abcdef/" + "5" * 64,
+            {"kind": "pod", "pod_uid": "01234567-89ab-cdef-0123-456789abcdef", "container_id": "5" * 64},
+            "container",
+        ),
+        (
+            "/system.slice/oomtracer-test.service",
+            {"kind": "unit", "unit": "oomtracer-test.service", "slice": "system.slice"},
+            "unit",
+        ),
+        ("/oomtracer-test", {"kind": "host", "unit": None}, "other"),
+    ],
+)
+def test_whose_process_it_was(
+    agent: Agent, make_cgroup: CgroupMaker, grow: Grow, path: str, workload: dict[str, str], owner: str
+) -> None:
+    """A real cgroup of a pod's, a unit's or nobody's name is told as such."""
+    pid = grow(make_cgroup(path).limit(16 * MIB))
+    report = agent.report_of(pid)
+    assert {key: report["workload"][key] for key in workload} == workload
+    assert report["limit"]["owner"] == owner
+
+
+@pytest.mark.parametrize("depth", [16, 17, 40])
+def test_deep_paths_keep_their_root(agent: Agent, make_cgroup: CgroupMaker, grow: Grow, depth: int) -> None:
+    """Sixteen levels are told in full; of more, those next to the root, and that some are missing."""
+    names = ["oomtracer-test", *(f"level{i}" for i in range(1, depth))]
+    top = make_cgroup("/oomtracer-test").limit(16 * MIB)
+    pid = grow(make_cgroup("/" + "/".join(names)))
+    report = agent.report_of(pid)
+    whole = "/" + "/".join(names[:16])
+    assert report["victim"]["cgroup"] == (whole if depth == 16 else f"{whole}/…")
+    assert len(report["levels"]) == 16
+    assert report["levels"][-1]["cgroup"] == top.path
+    assert report["limit"]["cgroup"] == top.path
+    assert report["limit"]["certain"] is (depth == 16)
+
+
+@pytest.mark.parametrize("length", [127, 128, 255])
+def test_long_names_are_marked_as_cut(agent: Agent, make_cgroup: CgroupMaker, grow: Grow, length: int) -> None:
+    """A name that fits is told as it is; a longer one with a mark where it was cut."""
+    name = "n" * length
+    pid = grow(make_cgroup("/oomtracer-test").below(name).limit(16 * MIB))
+    told = agent.report_of(pid)["victim"]["cgroup"].rpartition("/")[2]
+    assert told == (name if length == 127 else name[:127] + "…")
+
+
+@pytest.mark.parametrize(
+    ("name", "comm"),
+    [
+        (r"two\x0alines", "two\nlines"),
+        (r"a\x22b'c\x5cd", "a\"b'c\\d"),
+        (r"\x1b[31mred\x1b[0m", "\x1b[31mred\x1b[0m"),
+        (r"\xff\xfe\x80bad", "\ufffd\ufffd\ufffdbad"),
+        (r"\xe2\x80\xaegnp.exe", "\u202egnp.exe"),
+        (r"123456789012345\xc3\xa9", "123456789012345"),
+    ],
+)
+def test_hostile_names(
+    agent: Agent, make_cgroup: CgroupMaker, grow: Grow, kernel_log: KernelLog, name: str, comm: str
+) -> None:
+    """Whatever a process calls itself, its report is one line of ASCII that says the same name."""
+    pid = grow(make_cgroup("/oomtracer-test").limit(16 * MIB), "grow", 64 * MIB, name)
+    report = agent.report_of(pid)
+    assert report["victim"]["comm"] == comm
+    assert agent.reports.all[-1].isascii()
+    assert agent.reports.all[-1].isprintable()
+    assert_agrees(report, kernel_log.kill_of(pid))
+
+
+def test_uid_and_score_are_the_victims(
+    agent: Agent, make_cgroup: CgroupMaker, victim: str, kernel_log: KernelLog
+) -> None:
+    """The report's uid and oom_score_adj are the victim's own."""
+    cgroup = make_cgroup("/oomtracer-test").limit(16 * MIB)
+    os.chown(cgroup.procs, 4711, 4711)
+    os.chmod(os.path.dirname(victim), 0o755)  # noqa: PTH101, PTH120, S103 - the victim is no longer root
+    pid = os.posix_spawn(
+        "/usr/bin/setpriv",
+        ["setpriv", "--reuid", "4711", "--clear-groups", victim, cgroup.procs, "grow", str(64 * MIB)],
+        {},
+    )
+    os.waitpid(pid, 0)
+    report = agent.report_of(pid)
+    assert report["victim"]["uid"] == 4711
+    assert_agrees(report, kernel_log.kill_of(pid))

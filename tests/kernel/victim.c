@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Processes for the OOM killer: small, quick to start, and odd in one way each.
+ *
+ *   victim PROCS grow BYTES [NAME]      enter the cgroup, take the name, touch BYTES, end with 0
+ *   victim PROCS hold BYTES             volunteer to be killed first, touch BYTES, print a line, wait
+ *   victim PROCS thread BYTES           the same as grow, by a second thread after the first has ended
+ *   victim PROCS share BYTES            the same as grow, with a second process in the same memory
+ *   victim PROCS init BYTES             the same as grow, by process 1 of a new pid namespace
+ *   victim PROCS storm BYTES COUNT      COUNT times: a child enters the cgroup and grows; one at a time
+ *
+ * PROCS is the cgroup.procs file to enter. NAME may hold any bytes, as \xNN.
+ */
+#define _GNU_SOURCE
+#include <err.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static size_t bytes;
+static char child_stack[64 << 10];
+
+static void write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY);
+
+	if (fd < 0 || write(fd, text, strlen(text)) < 0)
+		err(1, "%s", path);
+	close(fd);
+}
+
+static void touch_memory(void)
+{
+	char *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (memory == MAP_FAILED)
+		err(1, "mmap");
+	madvise(memory, bytes, MADV_NOHUGEPAGE);
+	for (size_t i = 0; i < bytes; i += 4096)
+		memory[i] = 1;
+}
+
+static void *touch_in_thread(void *unused)
+{
+	touch_memory();
+	exit(0);
+	return unused;
+}
+
+static int wait_forever(void *unused)
+{
+	(void)unused;
+	for (;;)
+		pause();
+}
+
+static int touch_as_init(void *unused)
+{
+	(void)unused;
+	touch_memory();
+	return 0;
+}
+
+static int wait_for_children(void)
+{
+	int status, killed = 0;
+
+	while (wait(&status) > 0)
+		killed += WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+	return killed;
+}
+
+static void set_name(const char *escaped)
+{
+	char name[64] = "";
+	size_t length = 0;
+	unsigned int byte;
+
+	for (; *escaped && length < sizeof(name) - 1; length++) {
+		if (sscanf(escaped, "\\x%2x", &byte) == 1) {
+			name[length] = byte;
+			escaped += 4;
+		} else {
+			name[length] = *escaped++;
+		}
+	}
+	prctl(PR_SET_NAME, name);
+}
+
+static void storm(const char *procs, int count)
+{
+	for (int i = 0; i < count; i++) {
+		if (fork() == 0) {
+			write_file(procs, "0");
+			touch_memory();
+			_exit(0);
+		}
+		if (wait_for_children() != 1)
+			errx(1, "kill %d did not happen", i);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	const char *procs = argv[1], *mode = argv[2];
+	pthread_t thread;
+
+	if (argc < 4)
+		errx(2, "usage: victim PROCS MODE BYTES [ARGUMENT]");
+	bytes = strtoull(argv[3], NULL, 0);
+	if (strcmp(mode, "storm") == 0) {
+		storm(procs, atoi(argv[4]));
+		return 0;
+	}
+	write_file(procs, "0");
+	if (argc > 4)
+		set_name(argv[4]);
+	if (strcmp(mode, "hold") == 0) {
+		write_file("/proc/self/oom_score_adj", "1000");
+		touch_memory();
+		puts("holding");
+		fflush(stdout);
+		wait_forever(NULL);
+	} else if (strcmp(mode, "thread") == 0) {
+		pthread_create(&thread, NULL, touch_in_thread, NULL);
+		pthread_exit(NULL);
+	} else if (strcmp(mode, "share") == 0) {
+		clone(wait_forever, child_stack + sizeof(child_stack), CLONE_VM | SIGCHLD, NULL);
+		touch_memory();
+	} else if (strcmp(mode, "init") == 0) {
+		if (clone(touch_as_init, child_stack + sizeof(child_stack), CLONE_NEWPID | SIGCHLD,
+			  NULL) < 0)
+			err(1, "clone");
+		return wait_for_children() == 1 ? 0 : 1;
+	} else {
+		touch_memory();
+	}
+	return 0;
+}
