@@ -76,11 +76,13 @@ class _App:
             loop.add_signal_handler(number, self._signalled, number)
 
     def _signalled(self, number: int) -> None:
-        logger.info("%s: stopping", signal.Signals(number).name)
         for each in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().remove_signal_handler(each)
             signal.signal(each, signal.SIG_DFL)
+        if self._stop.is_set():  # came in before the handlers were gone
+            signal.raise_signal(number)
         self._stop.set()
+        logger.info("%s: stopping", signal.Signals(number).name)
 
     def _report_sink(self) -> Sink:
         output = self._config.output

@@ -82,8 +82,9 @@ def _checked(record: bytes) -> CData:
         raise RecordError(f"record of unknown hook {event.hook}, outcome {event.outcome}")
     if event.levels > lib.OOM_LEVELS_MAX or event.stack_depth > lib.OOM_STACK_MAX:
         raise RecordError(f"record with {event.levels} levels and {event.stack_depth} stack frames")
-    if event.fields & lib.OOM_FIELD_LIMIT_LEVEL and event.limit_level >= event.levels:
-        raise RecordError(f"record whose limit is level {event.limit_level} of {event.levels}")
+    levels = event.levels if event.fields & lib.OOM_FIELD_LEVELS else 0
+    if event.fields & lib.OOM_FIELD_LIMIT_LEVEL and event.limit_level >= levels:
+        raise RecordError(f"record whose limit is level {event.limit_level} of {levels}")
     return event
 
 
@@ -117,8 +118,8 @@ def _level(event: CData, i: int, cgroup: str) -> CgroupLevel:
 
 
 def _victim_cgroup(event: CData, levels: tuple[CgroupLevel, ...]) -> str:
-    path = levels[0].cgroup if levels else "/"
-    return f"{path}/{CUT}" if event.levels_skipped else path
+    path = levels[0].cgroup if levels else ""
+    return f"{path}/{CUT}" if event.levels_skipped else path or "/"
 
 
 def _path(path: CData) -> str:

@@ -9,7 +9,8 @@
 #define __CGROUP_BPF_H__
 
 enum {
-	SKIP_MAX = 256, /* levels beyond OOM_LEVELS_MAX that are walked over */
+	SKIP_MAX = 256,	    /* levels beyond OOM_LEVELS_MAX that are walked over */
+	CHARGE_BATCH_PAGES = 64, /* the kernel's MEMCG_CHARGE_BATCH: 32, later 64 */
 };
 
 /* PAGE_COUNTER_MAX is LONG_MAX / PAGE_SIZE: 1 << 47 with the largest pages (64 KiB). */
@@ -63,20 +64,29 @@ static __always_inline void fill_path(struct oom_path *path, struct cgroup *cgrp
 }
 
 /*
- * In cgroup v1 a second counter, memory and swap together, has a limit of its own; whichever is nearer to
- * its limit is the one that can have been hit. In v2 the same place holds swap alone.
+ * In cgroup v1 a second counter, memory and swap together, has a limit of its own. It is the one that was
+ * hit if it is nearer to its limit, or has less room than one batch of charges while some memory is swapped
+ * out: from then on the kernel reclaims without swapping, and full memory stays full (try_charge_memcg).
+ * In v2 the same place holds swap alone.
  */
+static __always_inline bool memsw_was_hit(__s64 free, __s64 swapped, __u64 memsw_limit, __s64 memsw_free)
+{
+	if (memsw_limit >= NO_LIMIT_PAGES)
+		return false;
+	return memsw_free < free || (swapped > 0 && memsw_free < CHARGE_BATCH_PAGES);
+}
+
 static __always_inline void read_counters(struct oom_event *event, __u32 i, struct mem_cgroup *memcg)
 {
 	__s64 usage = BPF_CORE_READ(memcg, memory.usage.counter);
-	__u64 limit = BPF_CORE_READ(memcg, memory.max);
+	__s64 limit = BPF_CORE_READ(memcg, memory.max);
 
 	if (event->fields & OOM_FIELD_CGROUP_V1) {
 		__s64 memsw_usage = BPF_CORE_READ(memcg, memsw.usage.counter);
-		__u64 memsw_limit = BPF_CORE_READ(memcg, memsw.max);
+		__s64 memsw_limit = BPF_CORE_READ(memcg, memsw.max);
 
-		if (memsw_limit < NO_LIMIT_PAGES &&
-		    (__s64)(memsw_limit - memsw_usage) < (__s64)(limit - usage)) {
+		if (memsw_was_hit(limit - usage, memsw_usage - usage, memsw_limit,
+				  memsw_limit - memsw_usage)) {
 			usage = memsw_usage;
 			limit = memsw_limit;
 			event->levels_memsw |= 1U << i;

@@ -41,22 +41,20 @@ struct mm_struct___percpu {
  * commit f1a7941243c1 ("mm: convert mm's rss stats into percpu_counter") (in v6.2) made each counter a
  * percpu_counter. Its count leaves out what the CPUs have not folded in yet and can be below zero; the
  * kernel's own log reads it the same way, and clamps it.
+ *
+ * Asked of a field, not of the type mm_rss_stat: for a type that the kernel has not, libbpf goes on to the
+ * modules, which only CAP_SYS_ADMIN may list.
  */
 static __always_inline __u64 mm_counter_pages(struct mm_struct *mm, int member)
 {
-	struct mm_rss_stat___single *single;
+	struct mm_struct___percpu *percpu = (void *)mm;
+	struct mm_struct___single *single = (void *)mm;
 	__s64 pages = 0;
 
-	if (bpf_core_type_exists(struct mm_rss_stat___single)) {
-		struct mm_struct___single *old = (void *)mm;
-
-		single = __builtin_preserve_access_index(&old->rss_stat);
-		bpf_core_read(&pages, sizeof(pages), &single->count[member].counter);
-	} else {
-		struct mm_struct___percpu *new = (void *)mm;
-
-		bpf_core_read(&pages, sizeof(pages), &new->rss_stat[member].count);
-	}
+	if (bpf_core_field_exists(single->rss_stat.count))
+		bpf_core_read(&pages, sizeof(pages), &single->rss_stat.count[member].counter);
+	else
+		bpf_core_read(&pages, sizeof(pages), &percpu->rss_stat[member].count);
 	return pages < 0 ? 0 : pages;
 }
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import jsonschema
+from prometheus_client.parser import text_string_to_metric_families
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -140,8 +141,9 @@ def get(url: str) -> tuple[int, str]:
         return error.code, error.read().decode()
 
 
-def metric(page: str, name: str) -> float:
-    """The value of one series, by its whole name with labels."""
-    values = [line.rpartition(" ")[2] for line in page.splitlines() if line.rpartition(" ")[0] == name]
-    assert values, f"{name} is not on the page"
+def metric(page: str, name: str, **labels: str) -> float:
+    """The value of one series of a metrics page."""
+    samples = [sample for family in text_string_to_metric_families(page) for sample in family.samples]
+    values = [sample.value for sample in samples if sample.name == name and sample.labels == labels]
+    assert len(values) == 1, f"{name} {labels} is {len(values)} times on the page"
     return float(values[0])

@@ -1,10 +1,10 @@
-"""What every test with real kills needs: the machine for itself, cgroups of its own, the kernel's log."""
+"""What a test with real kills needs: victims, cgroups of its own, the kernel's log."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
+import socket
 import subprocess
 import time
 from contextlib import suppress
@@ -17,29 +17,24 @@ from oomtracer.kernel import facts
 from tests.kernel.kernel_log import KernelLog
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 MIB = 1 << 20
-REQUIRED = os.environ.get("OOMTRACER_KERNEL_TESTS") == "1"
-LOCK = Path("/run/oomtracer-tests.lock")
+
+
+def wait_until(condition: Callable[[], bool], what: str, deadline_seconds: float = 30) -> None:
+    """Wait for a condition, with a deadline."""
+    deadline = time.monotonic() + deadline_seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {deadline_seconds} s: {what}"
+        time.sleep(0.005)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Every test of this folder needs the kernel."""
+    """Every test of this folder makes real kills."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.kernel)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def machine() -> Iterator[None]:
-    """The machine for one test run at a time: the counters compared with are machine-wide."""
-    if os.geteuid() != 0:
-        reason = "real kills need root: run `sudo make test`"
-        (pytest.fail if REQUIRED else pytest.skip)(reason)
-    with LOCK.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 @pytest.fixture(scope="session")
@@ -86,16 +81,15 @@ class Cgroup:
 
 
 def _remove(directory: Path) -> None:
-    deadline = time.monotonic() + 10
-    while True:
+    def removed() -> bool:
         for pid in (directory / "cgroup.procs").read_text().split():
             with suppress(ProcessLookupError):
                 os.kill(int(pid), signal.SIGKILL)
-        try:
-            return directory.rmdir()
-        except OSError:
-            assert time.monotonic() < deadline, f"cannot remove {directory}"
-            time.sleep(0.005)
+        with suppress(OSError):
+            directory.rmdir()
+        return not directory.exists()
+
+    wait_until(removed, f"removed {directory}")
 
 
 class CgroupMaker:
@@ -123,6 +117,14 @@ def kernel_log() -> Iterator[KernelLog]:
     log = KernelLog()
     yield log
     log.close()
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A TCP port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+    return port
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -115,7 +114,7 @@ def test_a_process_that_shares_the_victims_memory(
 
 
 def test_process_one_of_a_container(
-    agent: Agent, make_cgroup: CgroupMaker, victim: str, grow: Grow, kernel_log: KernelLog
+    agent: Agent, make_cgroup: CgroupMaker, grow: Grow, kernel_log: KernelLog
 ) -> None:
     """In a container the report tells the process id seen inside, and that its process 1 died."""
     container_id = "0123456789abcdef" * 4
@@ -206,18 +205,12 @@ def test_hostile_names(
 
 
 def test_uid_and_score_are_the_victims(
-    agent: Agent, make_cgroup: CgroupMaker, victim: str, kernel_log: KernelLog
+    agent: Agent, make_cgroup: CgroupMaker, grow: Grow, kernel_log: KernelLog
 ) -> None:
     """The report's uid and oom_score_adj are the victim's own."""
     cgroup = make_cgroup("/oomtracer-test").limit(16 * MIB)
-    os.chown(cgroup.procs, 4711, 4711)
-    os.chmod(os.path.dirname(victim), 0o755)  # noqa: PTH101, PTH120, S103 - the victim is no longer root
-    pid = os.posix_spawn(
-        "/usr/bin/setpriv",
-        ["setpriv", "--reuid", "4711", "--clear-groups", victim, cgroup.procs, "grow", str(64 * MIB)],
-        {},
-    )
-    os.waitpid(pid, 0)
+    pid = grow(cgroup, "user", 64 * MIB, "4711")
     report = agent.report_of(pid)
     assert report["victim"]["uid"] == 4711
+    assert report["victim"]["oom_score_adj"] == 321
     assert_agrees(report, kernel_log.kill_of(pid))

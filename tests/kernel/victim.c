@@ -7,6 +7,7 @@
  *   victim PROCS thread BYTES           the same as grow, by a second thread after the first has ended
  *   victim PROCS share BYTES            the same as grow, with a second process in the same memory
  *   victim PROCS init BYTES             the same as grow, by process 1 of a new pid namespace
+ *   victim PROCS user BYTES UID         the same as grow, as another user, with an oom_score_adj of 321
  *   victim PROCS storm BYTES COUNT      COUNT times: a child enters the cgroup and grows; one at a time
  *
  * PROCS is the cgroup.procs file to enter. NAME may hold any bytes, as \xNN.
@@ -61,6 +62,7 @@ static int wait_forever(void *unused)
 	(void)unused;
 	for (;;)
 		pause();
+	return 0;
 }
 
 static int touch_as_init(void *unused)
@@ -122,7 +124,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	write_file(procs, "0");
-	if (argc > 4)
+	if (argc > 4 && strcmp(mode, "grow") == 0)
 		set_name(argv[4]);
 	if (strcmp(mode, "hold") == 0) {
 		write_file("/proc/self/oom_score_adj", "1000");
@@ -141,6 +143,11 @@ int main(int argc, char **argv)
 			  NULL) < 0)
 			err(1, "clone");
 		return wait_for_children() == 1 ? 0 : 1;
+	} else if (strcmp(mode, "user") == 0) {
+		write_file("/proc/self/oom_score_adj", "321");
+		if (setuid(atoi(argv[4])) != 0)
+			err(1, "setuid");
+		touch_memory();
 	} else {
 		touch_memory();
 	}

@@ -1,0 +1,98 @@
+"""Whose limit was hit, where several cgroups could have been: the kernel log's oom_memcg= is the oracle."""
+
+from __future__ import annotations
+
+import subprocess
+from collections import Counter
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.kernel.agent import Agent
+from tests.kernel.conftest import MIB, Cgroup
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.kernel.conftest import CgroupMaker, Grow
+    from tests.kernel.kernel_log import KernelLog
+
+
+@pytest.mark.parametrize(
+    ("limits", "hit"),
+    [
+        ((16, 64, 256), "/oomtracer-test/pod/container"),
+        ((None, 16, 256), "/oomtracer-test/pod"),
+        ((64, 16, 256), "/oomtracer-test/pod"),
+        ((256, 64, 16), "/oomtracer-test"),
+    ],
+)
+def test_the_fullest_of_several_limits(
+    make_cgroup: CgroupMaker, grow: Grow, kernel_log: KernelLog, limits: tuple[int | None, ...], hit: str
+) -> None:
+    """Of limits far apart the one that is full was hit, and that is certain."""
+    names = ("/oomtracer-test/pod/container", "/oomtracer-test/pod", "/oomtracer-test")
+    for name, limit in reversed(list(zip(names, limits, strict=True))):
+        cgroup = make_cgroup(name)
+        if limit:
+            cgroup.limit(limit * MIB)
+    with Agent() as agent:
+        pid = grow(cgroup, "grow", 96 * MIB)
+        limit_hit = agent.report_of(pid)["limit"]
+    assert limit_hit["cgroup"] == kernel_log.kill_of(pid).oom_memcg == hit
+    assert limit_hit["certain"]
+
+
+def test_contended_limits_are_never_falsely_certain(
+    make_cgroup: CgroupMaker, grow: Grow, kernel_log: KernelLog
+) -> None:
+    """Processes that grow at once below nested limits: what is called certain agrees with the kernel."""
+    parent = make_cgroup("/oomtracer-test").limit(24 * MIB)
+    children = [parent.below(str(i)).limit(size * MIB) for i, size in enumerate((8, 14, 20))]
+    told: Counter[tuple[bool, bool]] = Counter()
+    with Agent() as agent:
+        for _ in range(8):
+            with ExitStack() as stack:
+                processes = [
+                    stack.enter_context(grow.start(child, "grow", 40 * MIB)) for child in (*children, *children)
+                ]
+                killed = [process.pid for process in processes if process.wait(30) != 0]
+            reports = {report["victim"]["pid"]: report for report in (agent.report() for _ in killed)}
+            assert set(reports) == set(killed)
+            for pid, report in reports.items():
+                right = kernel_log.kill_of(pid).oom_memcg
+                if right is not None:  # the line that says so is rate-limited
+                    told[report["limit"]["certain"], report["limit"]["cgroup"] == right] += 1
+    assert told[True, False] == 0, told
+    assert told[True, True] > 0, told
+
+
+@pytest.mark.skipif(Cgroup.version == "v2", reason="memory and swap are one limit in cgroup v1 only")
+def test_the_limit_of_memory_and_swap(make_cgroup: CgroupMaker, grow: Grow, tmp_path: Path) -> None:
+    """Where swap counts, the limit of memory and swap together is the one that was hit."""
+    cgroup = make_cgroup("/oomtracer-test")
+    (cgroup.directory / "memory.limit_in_bytes").write_text(str(16 * MIB))
+    (cgroup.directory / "memory.memsw.limit_in_bytes").write_text(str(24 * MIB))
+    with swap(tmp_path), Agent() as agent:
+        report = agent.report_of(grow(cgroup))
+    [level] = report["levels"]
+    assert level["includes_swap"]
+    assert report["limit"]["limit_bytes"] == level["limit_bytes"] == 24 * MIB
+    assert report["victim"]["swap_bytes"] > 0
+
+
+@contextmanager
+def swap(directory: Path) -> Iterator[None]:
+    """64 MiB of swap space, for a while."""
+    path = directory / "swap"
+    with path.open("wb") as file:
+        file.write(bytes(64 * MIB))
+    path.chmod(0o600)
+    subprocess.run(["mkswap", path], check=True, capture_output=True)
+    subprocess.run(["swapon", path], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["swapoff", path], check=True)
