@@ -1,9 +1,9 @@
 """The cffi module, as the type checker sees it: built from native.cdef.h and oom_event.h."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
-type CData = Any
+CData: TypeAlias = Any
 
 class Lib(Protocol):
     """libbpf's functions (its own documentation holds), and the few of native.c."""

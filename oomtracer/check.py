@@ -146,7 +146,9 @@ def _cgroups() -> Row:
 def _audit() -> Row:
     kills = facts.oom_kills_since_boot()
     if kills is None:
-        return Row("kernel's count", Status.REDUCED, "/proc/vmstat has no oom_kill", "use Linux 4.13 or later")
+        return Row(
+            "kernel's count", Status.REDUCED, "/proc/vmstat has no oom_kill", "use Linux 4.13 or later"
+        )
     return Row("kernel's count", Status.OK, f"{kills} kills since boot")
 
 

@@ -34,9 +34,13 @@ cli = typer.Typer(
 
 Output = Annotated[
     OutputFormat,
-    typer.Option(envvar="OOMTRACER_OUTPUT", help="Reports on standard output: text, or one JSON object a line."),
+    typer.Option(
+        envvar="OOMTRACER_OUTPUT", help="Reports on standard output: text, or one JSON object a line."
+    ),
 ]
-Level = Annotated[LogLevel, typer.Option(envvar="OOMTRACER_LOG_LEVEL", help="Least severe message on stderr.")]
+Level = Annotated[
+    LogLevel, typer.Option(envvar="OOMTRACER_LOG_LEVEL", help="Least severe message on stderr.")
+]
 RingSize = Annotated[
     str, typer.Option(envvar="OOMTRACER_RING_SIZE", help="Kernel ring buffer: a power of two such as 1MiB.")
 ]
@@ -47,7 +51,10 @@ def run(
     *,
     output: Output = OutputFormat.AUTO,
     node_name: Annotated[
-        str, typer.Option(envvar="OOMTRACER_NODE_NAME", help="Name of this machine in reports [default: host name].")
+        str,
+        typer.Option(
+            envvar="OOMTRACER_NODE_NAME", help="Name of this machine in reports [default: host name]."
+        ),
     ] = "",
     metrics_bind_address: Annotated[
         str,
@@ -149,15 +156,19 @@ def _print(text: str) -> None:
 
 def _require_linux() -> None:
     if sys.platform != "linux":
-        raise UnsupportedError(f"oomtracer runs on Linux, not on {sys.platform}", hint="use a Linux host or guest")
+        raise UnsupportedError(
+            f"oomtracer runs on Linux, not on {sys.platform}", hint="use a Linux host or guest"
+        )
 
 
 class _OneLine(logging.Formatter):
     """Nothing that a pod put into a name can start a new line or reach the terminal as a control code."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return "\n".join(map(printable, super().format(record).split("\n"))) if record.exc_info else printable(
-            super().format(record)
+        return (
+            "\n".join(map(printable, super().format(record).split("\n")))
+            if record.exc_info
+            else printable(super().format(record))
         )
 
 

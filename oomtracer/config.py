@@ -54,7 +54,9 @@ def parse_size(text: str, *, flag: str) -> int:
     """Bytes of ``512KiB``, ``1MiB``, ``1M`` or ``1048576`` (all powers of 1,024). Raises UsageError."""
     match = _SIZE.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f"{flag}: {text[:100]!a} is not a size", hint=f"write {flag}=1MiB, 512KiB or 1048576")
+        raise UsageError(
+            f"{flag}: {text[:100]!a} is not a size", hint=f"write {flag}=1MiB, 512KiB or 1048576"
+        )
     return int(match[1]) * _FACTORS[(match[2] or "").upper()]
 
 

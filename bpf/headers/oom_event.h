@@ -37,15 +37,15 @@ enum oom_outcome {
 };
 
 enum oom_field {
-	OOM_FIELD_LEVELS = 1 << 0,	   /* victim_* and level_* of the memory controller */
-	OOM_FIELD_MEMORY = 1 << 1,	   /* victim sizes: the victim still had an mm */
+	OOM_FIELD_LEVELS = 1 << 0, /* victim_* and level_* of the memory controller */
+	OOM_FIELD_MEMORY = 1 << 1, /* victim sizes: the victim still had an mm */
 	OOM_FIELD_CONTAINER_PID = 1 << 2,
 	OOM_FIELD_STACK = 1 << 3,
-	OOM_FIELD_TRIGGER_SAME = 1 << 4,   /* the trigger is in the victim's memory cgroup */
-	OOM_FIELD_TRIGGER_ROOT = 1 << 5,   /* the trigger is in the root memory cgroup */
-	OOM_FIELD_TRIGGER_PATH = 1 << 6,   /* paths[OOM_PATH_TRIGGER] */
-	OOM_FIELD_UNIFIED_PATH = 1 << 7,   /* paths[OOM_PATH_UNIFIED] */
-	OOM_FIELD_CONTEXT = 1 << 8,	   /* oom_*: struct oom_control was readable */
+	OOM_FIELD_TRIGGER_SAME = 1 << 4, /* the trigger is in the victim's memory cgroup */
+	OOM_FIELD_TRIGGER_ROOT = 1 << 5, /* the trigger is in the root memory cgroup */
+	OOM_FIELD_TRIGGER_PATH = 1 << 6, /* paths[OOM_PATH_TRIGGER] */
+	OOM_FIELD_UNIFIED_PATH = 1 << 7, /* paths[OOM_PATH_UNIFIED] */
+	OOM_FIELD_CONTEXT = 1 << 8,	 /* oom_*: struct oom_control was readable */
 	OOM_FIELD_LIMIT_LEVEL = 1 << 9,
 	OOM_FIELD_CGROUP_V1 = 1 << 10, /* the memory controller is in a cgroup v1 hierarchy */
 };

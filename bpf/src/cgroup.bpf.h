@@ -9,7 +9,7 @@
 #define __CGROUP_BPF_H__
 
 enum {
-	SKIP_MAX = 256,	    /* levels beyond OOM_LEVELS_MAX that are walked over */
+	SKIP_MAX = 256,		 /* levels beyond OOM_LEVELS_MAX that are walked over */
 	CHARGE_BATCH_PAGES = 64, /* the kernel's MEMCG_CHARGE_BATCH: 32, later 64 */
 };
 
@@ -108,8 +108,7 @@ static __always_inline void fill_levels(struct oom_event *event, struct cgroup_s
 		css = BPF_CORE_READ(css, parent);
 
 	for (i = 0; i < OOM_LEVELS_MAX; i++) {
-		struct mem_cgroup *memcg =
-			(void *)css - bpf_core_field_offset(struct mem_cgroup, css);
+		struct mem_cgroup *memcg = (void *)css - bpf_core_field_offset(struct mem_cgroup, css);
 
 		parent = BPF_CORE_READ(css, parent);
 		if (!parent)

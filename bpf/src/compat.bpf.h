@@ -69,8 +69,7 @@ static __always_inline struct cgroup_subsys_state *memory_css(struct task_struct
 		return NULL;
 	id = bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id);
 	bpf_probe_read_kernel(&css, sizeof(css),
-			      (void *)__builtin_preserve_access_index(&set->subsys) +
-				      id * sizeof(css));
+			      (void *)__builtin_preserve_access_index(&set->subsys) + id * sizeof(css));
 	return css;
 }
 

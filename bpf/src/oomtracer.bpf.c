@@ -109,8 +109,7 @@ static __always_inline void fill_paths(struct oom_event_wide *record, struct tas
 	record->event.size = sizeof(*record);
 	record->event.paths_offset = __builtin_offsetof(struct oom_event_wide, paths);
 	if (record->event.fields & OOM_FIELD_UNIFIED_PATH)
-		fill_path(&record->paths[OOM_PATH_UNIFIED],
-			  BPF_CORE_READ(victim, cgroups, dfl_cgrp));
+		fill_path(&record->paths[OOM_PATH_UNIFIED], BPF_CORE_READ(victim, cgroups, dfl_cgrp));
 	if (record->event.fields & OOM_FIELD_TRIGGER_PATH)
 		fill_path(&record->paths[OOM_PATH_TRIGGER], BPF_CORE_READ(css, cgroup));
 }

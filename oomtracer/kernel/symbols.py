@@ -14,6 +14,7 @@ KALLSYMS = Path("/proc/kallsyms")
 _CODE = frozenset((b"t", b"T", b"w", b"W"))
 # Beyond the last symbol of the kernel or of a module there is no telling where its function ends.
 _MAX_OFFSET = 1 << 20
+_ADDRESSES = 1 << 64
 
 
 class _Table:
@@ -76,9 +77,13 @@ class KernelSymbols:
 
 def _code_symbols(lines: Iterable[bytes]) -> Iterable[tuple[int, bytes]]:
     for line in lines:
-        address, kind, name = line.split(None, 3)[:3]
+        parts = line.split(None, 3)
         # __pfx_ marks the padding before a function (CONFIG_CALL_PADDING): nothing returns to there.
-        if kind in _CODE and not name.startswith(b"__pfx_"):
-            start = int(address, 16)
-            if start:
-                yield start, name
+        if len(parts) < 3 or parts[1] not in _CODE or parts[2].startswith(b"__pfx_"):
+            continue
+        try:
+            start = int(parts[0], 16)
+        except ValueError:
+            continue
+        if 0 < start < _ADDRESSES:
+            yield start, parts[2]

@@ -99,7 +99,8 @@ class Btf:
 def extension_members(struct: str) -> tuple[Member, ...]:
     """The members of a struct as the C extension was compiled with."""
     return tuple(
-        Member(name, field.offset, ffi.sizeof(field.type)) for name, field in ffi.typeof(f"struct {struct}").fields
+        Member(name, field.offset, ffi.sizeof(field.type))
+        for name, field in ffi.typeof(f"struct {struct}").fields
     )
 
 
@@ -117,7 +118,9 @@ def check_layout(btf: Btf) -> None:
         theirs, ours = btf.members(struct), extension_members(struct)
         if theirs == ours:
             continue
-        difference = next((pair for pair in zip(theirs or (), ours, strict=False) if pair[0] != pair[1]), None)
+        difference = next(
+            (pair for pair in zip(theirs or (), ours, strict=False) if pair[0] != pair[1]), None
+        )
         what = f"{difference[0]} against {difference[1]}" if difference else "different number of members"
         raise BuildMismatchError(
             f"struct {struct} in the BPF object is not the extension's: {what}",

@@ -47,7 +47,7 @@ def telling_line(log: str) -> str | None:
     The verifier ends its log with the refusal and a line of statistics; libbpf wraps it into markers.
     """
     lines = [line.strip() for line in log.splitlines()]
-    inside, verifier = False, []
+    inside, verifier = False, list[str]()
     for line in lines:
         if "BEGIN PROG LOAD LOG" in line:
             inside, verifier = True, []

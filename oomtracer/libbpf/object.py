@@ -56,7 +56,7 @@ class BpfObject:
         """Load this program, which is declared off (``SEC("?...")``), with the object."""
         _check(lib.bpf_program__set_autoload(self._program(program), True), f"enable program {program}")
 
-    def set_flag(self, variable: str, value: bool) -> None:
+    def set_flag(self, variable: str, *, value: bool) -> None:
         """Set a ``const volatile bool`` of the program; only before the load."""
         _check(lib.oomtracer_set_flag(self._object, variable.encode(), value), f"set variable {variable}")
 

@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 _STOP = -1  # any negative number ends ring_buffer__consume behind the record just given
 
 
+class _Batch:
+    """What the callback fills."""
+
+    def __init__(self) -> None:
+        self.records: list[bytes] = []
+        self.limit = 0
+
+
 class RingBuffer:
     """Reads one ``BPF_MAP_TYPE_RINGBUF`` map. ``fileno`` is readable while records wait.
 
@@ -22,9 +30,8 @@ class RingBuffer:
     """
 
     def __init__(self, map_fd: int) -> None:
-        self._batch: list[bytes] = []
-        self._limit = 0
-        self._handle = ffi.new_handle(self)
+        self._batch = _Batch()
+        self._handle = ffi.new_handle(self._batch)
         self._ring = lib.oomtracer_ring_new(map_fd, self._handle)
         if self._ring == ffi.NULL:
             raise OomTracerError(f"cannot map the ring buffer: {errno_name(ffi.errno)}")
@@ -44,19 +51,17 @@ class RingBuffer:
 
     def read(self, *, limit: int) -> list[bytes]:
         """Take up to ``limit`` records out of the ring, oldest first; never waits."""
-        self._batch, self._limit = [], limit
+        records: list[bytes] = []
+        self._batch.records, self._batch.limit = records, limit
         error = lib.ring_buffer__consume(self._ring)
-        if error < 0 and len(self._batch) < limit:
+        if error < 0 and len(records) < limit:
             raise OomTracerError(f"reading the ring buffer failed: {errno_name(-error)}")
-        return self._batch
-
-    def _take(self, record: bytes) -> int:
-        self._batch.append(record)
-        return _STOP if len(self._batch) >= self._limit else 0
+        return records
 
 
 @ffi.def_extern(name="oomtracer_record", onerror=None)
 def _record(handle: CData, data: CData, size: int) -> int:
     # An exception here would be printed and swallowed by cffi: copy, and nothing else.
-    ring: RingBuffer = ffi.from_handle(handle)
-    return ring._take(ffi.buffer(data, size)[:])
+    batch: _Batch = ffi.from_handle(handle)
+    batch.records.append(ffi.buffer(data, size)[:])
+    return _STOP if len(batch.records) >= batch.limit else 0

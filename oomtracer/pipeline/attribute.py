@@ -23,14 +23,17 @@ _MICROSECOND_NS = 1_000
 class Symbols(Protocol):
     """Kernel addresses to ``symbol+0x1a``."""
 
-    def name(self, address: int) -> str | None: ...
+    def name(self, address: int) -> str | None:
+        """The symbol that an address is in, or None."""
 
 
 def wall_clock(boot_time_ns: int) -> str:
     """RFC 3339 in UTC with microseconds, for an instant of the boot clock of this boot."""
     offset_ns = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     microseconds = (boot_time_ns + offset_ns) // _MICROSECOND_NS
-    instant = datetime.fromtimestamp(microseconds // 1_000_000, UTC).replace(microsecond=microseconds % 1_000_000)
+    instant = datetime.fromtimestamp(microseconds // 1_000_000, UTC).replace(
+        microsecond=microseconds % 1_000_000
+    )
     return instant.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 

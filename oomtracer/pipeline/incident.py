@@ -22,8 +22,9 @@ class Incident:
 
 
 class Incidents:
-    """Remembers the last invocation of each trigger: members of a group kill and processes that share
-    the victim's memory follow in the same task, at once.
+    """Remembers the last invocation of each trigger.
+
+    Members of a group kill, and processes that share the victim's memory, follow in the same task at once.
     """
 
     def __init__(self) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from oomtracer.cgroups import limit_owner
+from oomtracer.codec import CUT
 from oomtracer.events import Limit
 
 if TYPE_CHECKING:
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
 # The kernel decides with less room than one allocation, but another task may free some before the
 # victim is marked: so much (of its limit) may be free at the level that was hit ...
 _HIT_AT_MOST_FREE = 1 / 8
-# ... and so much must be free at every other candidate to rule it out. Both were held against the kernel
-# log's oom_memcg= over contended kills (docs/decisions/0003).
+# ... and more than so much must be free at every other candidate to rule it out. Both were held against the
+# kernel log's oom_memcg= over contended kills (docs/decisions/0003).
 _RULED_OUT_FREE = 1 / 4
 
 
@@ -45,8 +46,15 @@ def find_limit(kill: OomKill) -> tuple[Limit, int] | None:
     # The leaf is charged first, so that it wins a tie.
     best = min(candidates, key=lambda candidate: (candidate.free_bytes, candidate.index))
     others = [candidate for candidate in candidates if candidate is not best]
-    known_path = kill.levels_complete and kill.trigger.cgroup is not None
-    return _limit(best, certain=known_path and _is_certain(best, others)), best.index
+    return _limit(best, certain=_knows_candidates(kill) and _is_certain(best, others)), best.index
+
+
+def _knows_candidates(kill: OomKill) -> bool:
+    """Whether no level is missing, and none is taken to hold the trigger because its name was cut."""
+    trigger = kill.trigger.cgroup
+    if not kill.levels_complete or trigger is None:
+        return False
+    return CUT not in trigger or trigger == kill.victim.cgroup
 
 
 def _candidate(kill: OomKill, index: int, level: CgroupLevel) -> _Candidate | None:
@@ -66,7 +74,7 @@ def _is_certain(best: _Candidate, others: list[_Candidate]) -> bool:
         return True
     if best.free_bytes > best.limit_bytes * _HIT_AT_MOST_FREE:
         return False
-    return all(other.free_bytes >= other.limit_bytes * _RULED_OUT_FREE for other in others)
+    return all(other.free_bytes > other.limit_bytes * _RULED_OUT_FREE for other in others)
 
 
 def _limit(candidate: _Candidate, *, certain: bool) -> Limit:

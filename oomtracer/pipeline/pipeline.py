@@ -20,9 +20,11 @@ _REMEMBERED_IDS = 4096
 
 
 class Pipeline:
-    """Counters: ``observed`` records decoded, ``undecodable`` and ``unattributable`` ones dropped,
-    ``missing`` by gaps in the sequence, ``repeated`` reports of a process already told (one that shares
-    the victim's memory and is a member of its group).
+    """Takes records in the order of the kernel and keeps count.
+
+    ``observed`` records decoded, ``undecodable`` and ``unattributable`` ones dropped, ``missing`` by gaps in
+    the sequence, ``repeated`` reports of a process already told (one that shares the victim's memory and is a
+    member of its group).
     """
 
     def __init__(self, attributor: Attributor, sinks: Sequence[Sink]) -> None:
@@ -42,7 +44,8 @@ class Pipeline:
             kill = decode(record)
         except RecordError as error:
             self.undecodable += 1
-            logger.error("dropped a record: %s", error)
+            self._last_seq += 1  # it took a number, and is not missing besides
+            logger.error("dropped a record: %s", error)  # noqa: TRY400 - it is told whole
             return
         self._follow(kill.seq)
         self.observed += 1

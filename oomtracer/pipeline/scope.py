@@ -46,7 +46,9 @@ def _is_tracing(frame: str | None) -> bool:
     return frame is None or frame.startswith(_TRACING)
 
 
-def scope_of(names: frozenset[str], *, constraint: int | None, memory_nodes: int) -> tuple[Scope, bool | None]:
+def scope_of(
+    names: frozenset[str], *, constraint: int | None, memory_nodes: int
+) -> tuple[Scope, bool | None]:
     """The scope, and whether sysrq asked for it (None where the stack does not tell).
 
     Without ``constraint`` a cpuset or mempolicy kill cannot be told from a global one; with a single

@@ -30,7 +30,8 @@ def victim_cgroup(limit_bytes: int) -> Iterator[Path]:
     root, version = facts.memory_cgroup_mount()
     if version == "none":
         raise UnsupportedError(
-            "no cgroup hierarchy with a memory controller is mounted", hint="run the self-test on the host itself"
+            "no cgroup hierarchy with a memory controller is mounted",
+            hint="run the self-test on the host itself",
         )
     path = root / f"{PREFIX}{os.getpid()}"
     _remove_stale(root)
@@ -52,13 +53,15 @@ def victim_cgroup(limit_bytes: int) -> Iterator[Path]:
 def _refused(path: Path, error: OSError) -> OomTracerError:
     message = f"cannot make the cgroup {path}: {errno_name(error.errno or 0)}"
     if error.errno in _REFUSED:
-        return UnsupportedError(message, hint="run the self-test as root on the host itself, where cgroups are writable")
+        return UnsupportedError(
+            message, hint="run the self-test as root on the host itself, where cgroups are writable"
+        )
     return OomTracerError(message)
 
 
 @contextmanager
 def _memory_enabled(root: Path, version: facts.CgroupVersion) -> Iterator[None]:
-    """cgroup v2: the root must hand the controller down; where it did not, it is as before afterwards."""
+    """Cgroup v2: the root must hand the controller down; where it did not, it is as before afterwards."""
     control = root / "cgroup.subtree_control"
     if version != "v2" or "memory" in control.read_text().split():
         yield

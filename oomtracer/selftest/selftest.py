@@ -75,7 +75,7 @@ def selftest() -> SelftestResult:
 
 async def _interruptible() -> SelftestResult:
     task = asyncio.current_task()
-    assert task  # noqa: S101 - a coroutine that asyncio.run runs is a task
+    assert task
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     try:
@@ -132,7 +132,7 @@ def _pipeline(reports: asyncio.Queue[OomReport], symbols: KernelSymbols) -> Pipe
 
 async def _kill(cgroup: Path) -> int:
     """The process id of the victim, once it is dead. Raises SelftestError if it was not killed."""
-    with subprocess.Popen(
+    with subprocess.Popen(  # noqa: ASYNC220 - a loop of our own, with nothing else on it
         [sys.executable, "-I", "-S", "-c", _VICTIM],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
@@ -140,7 +140,7 @@ async def _kill(cgroup: Path) -> int:
     ) as victim:
         try:
             (cgroup / "cgroup.procs").write_text(str(victim.pid))
-            assert victim.stdin  # noqa: S101 - it was asked for
+            assert victim.stdin
             victim.stdin.write(b"g")
             victim.stdin.flush()
             await _dead(victim.pid)
@@ -192,9 +192,13 @@ def _demand(report: OomReport, pid: int, cgroup: str, *, scope_known: bool) -> N
             "limit.limit_bytes": (limit.limit_bytes if limit else None, LIMIT_BYTES),
             "limit.certain": (limit.certain if limit else None, True),
         }
-    wrong = [f"{key} is {found!r}, not {wanted!r}" for key, (found, wanted) in demands.items() if found != wanted]
+    wrong = [
+        f"{key} is {found!r}, not {wanted!r}" for key, (found, wanted) in demands.items() if found != wanted
+    ]
     if wrong:
-        raise SelftestError(f"the report is wrong: {'; '.join(wrong)}", hint="please report it with `oomtracer check`")
+        raise SelftestError(
+            f"the report is wrong: {'; '.join(wrong)}", hint="please report it with `oomtracer check`"
+        )
 
 
 def as_json(result: SelftestResult) -> str:

@@ -40,7 +40,7 @@ def size(size_bytes: int | None) -> str:
         value /= _KIB
         if abs(value) < _KIB or unit == _UNITS[-1]:
             break
-    digits = 0 if value >= 100 else 1  # noqa: PLR2004 - three digits
+    digits = 0 if value >= 100 else 1
     return f"{value:.{digits}f} {unit}"
 
 
@@ -87,16 +87,21 @@ def _why(report: OomReport) -> str:
 
 
 def _owner(limit: Limit) -> str:
-    return {"other": "a cgroup", "kubepods": "all pods", "qos": "a QoS class"}.get(limit.owner, f"its {limit.owner}")
+    return {"other": "a cgroup", "kubepods": "all pods", "qos": "a QoS class"}.get(
+        limit.owner, f"its {limit.owner}"
+    )
 
 
 def _rows(report: OomReport) -> Iterator[tuple[str, str]]:
     victim = report.victim
     yield "victim", _victim_line(report)
-    yield "memory", (
-        f"anon {size(victim.anon_rss_bytes)}, file {size(victim.file_rss_bytes)}, "
-        f"shmem {size(victim.shmem_rss_bytes)}, swap {size(victim.swap_bytes)}, "
-        f"page tables {size(victim.page_tables_bytes)}, virtual {size(victim.total_vm_bytes)}"
+    yield (
+        "memory",
+        (
+            f"anon {size(victim.anon_rss_bytes)}, file {size(victim.file_rss_bytes)}, "
+            f"shmem {size(victim.shmem_rss_bytes)}, swap {size(victim.swap_bytes)}, "
+            f"page tables {size(victim.page_tables_bytes)}, virtual {size(victim.total_vm_bytes)}"
+        ),
     )
     yield "cgroup", printable(victim.cgroup or "?")
     if report.limit:

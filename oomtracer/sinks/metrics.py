@@ -106,30 +106,60 @@ class Metrics:
     def collect(self) -> Iterator[Metric]:
         """Called by the registry at each scrape."""
         sources = self._sources
-        yield _gauge("build_info", "The program and the library it loads with.", 1, version=sources.version, libbpf=sources.libbpf)
-        events = CounterMetricFamily(f"{PREFIX}events", "Records by stage and reason.", labels=("stage", "reason"))
+        yield _gauge(
+            "build_info",
+            "The program and the library it loads with.",
+            1,
+            version=sources.version,
+            libbpf=sources.libbpf,
+        )
+        events = CounterMetricFamily(
+            f"{PREFIX}events", "Records by stage and reason.", labels=("stage", "reason")
+        )
         events.add_metric(("observed", "ebpf_capture"), sources.observed())
         yield events
         yield _kills("kills", "Processes killed.", self._kills)
         yield _kills("incidents", "Runs of the OOM killer; a group kill is one.", self._incidents)
         yield _labelled("unit_kills", "Processes killed in systemd units.", "unit", self._units)
-        yield _counter("selftest_kills", "Kills that oomtracer selftest made; not in kills_total.", self._selftests)
+        yield _counter(
+            "selftest_kills", "Kills that oomtracer selftest made; not in kills_total.", self._selftests
+        )
         yield _counter("marks_without_kill", "Victims that were exiting already.", self._marks)
-        yield _counter("shared_memory_kills", "Processes killed because they share a victim's memory.", self._sharers)
-        yield _counter("second_kills", "Group members that the kernel killed, and counted, once more.", sources.second_kills())
-        yield _gauge("last_kill_timestamp_seconds", "Unix time of the last kill; 0 before the first.", self._last_kill_seconds)
-        yield _labelled("lost_events", "Kills not reported, by where they were lost.", "stage", sources.lost())
+        yield _counter(
+            "shared_memory_kills", "Processes killed because they share a victim's memory.", self._sharers
+        )
+        yield _counter(
+            "second_kills",
+            "Group members that the kernel killed, and counted, once more.",
+            sources.second_kills(),
+        )
+        yield _gauge(
+            "last_kill_timestamp_seconds",
+            "Unix time of the last kill; 0 before the first.",
+            self._last_kill_seconds,
+        )
+        yield _labelled(
+            "lost_events", "Kills not reported, by where they were lost.", "stage", sources.lost()
+        )
         kernel_kills = sources.kernel_kills()
         if kernel_kills is not None:
-            yield _counter("kernel_kills", "The kernel's own count since boot (/proc/vmstat oom_kill).", kernel_kills)
-        yield _labelled("hook_attached", "Whether a kernel hook is attached.", "hook", sources.hooks(), GaugeMetricFamily)
-        yield _gauge("output_queue_bytes", "Reports that standard output has not taken yet.", sources.queued_bytes())
+            yield _counter(
+                "kernel_kills", "The kernel's own count since boot (/proc/vmstat oom_kill).", kernel_kills
+            )
+        yield _labelled(
+            "hook_attached", "Whether a kernel hook is attached.", "hook", sources.hooks(), GaugeMetricFamily
+        )
+        yield _gauge(
+            "output_queue_bytes", "Reports that standard output has not taken yet.", sources.queued_bytes()
+        )
         yield self._latency()
 
     def _latency(self) -> Metric:
         bounds = [*map(str, LATENCY_BUCKETS_SECONDS), "+Inf"]
         family = HistogramMetricFamily(f"{PREFIX}report_latency_seconds", "From the kill to its report.")
-        family.add_metric((), list(zip(bounds, accumulate(self._latencies), strict=True)), self._latency_sum_seconds)
+        family.add_metric(
+            (), list(zip(bounds, accumulate(self._latencies), strict=True)), self._latency_sum_seconds
+        )
         return family
 
 

@@ -38,7 +38,8 @@ def object_path() -> Path:
     path = Path(__file__).parent.parent / "bpf" / f"oomtracer.{ARCHITECTURES[machine]}.bpf.o"
     if not path.exists():
         raise UnsupportedError(
-            f"the BPF object {path.name} is not installed", hint="run `make build` in a checkout, or install the wheel"
+            f"the BPF object {path.name} is not installed",
+            hint="run `make build` in a checkout, or install the wheel",
         )
     return path
 
@@ -93,7 +94,7 @@ class Tracer:
         hooks = [choice.hook for choice in self.choices if choice.hook]
         for hook in hooks:
             self._object.enable(hook.program)
-        self._object.set_flag("signals_seen", any(hook.group == "truth" for hook in hooks))
+        self._object.set_flag("signals_seen", value=any(hook.group == "truth" for hook in hooks))
         self._object.set_ring_size("events", self._ring_size_bytes)
         self._object.load()
         # The truth group first: a mark whose signal went unseen would be taken for no kill.

@@ -120,7 +120,9 @@ def parse_report(line: str) -> Report:
     return report
 
 
-def run_oomtracer(*arguments: str, prefix: Sequence[str] = (), **options: Any) -> subprocess.CompletedProcess[str]:
+def run_oomtracer(
+    *arguments: str, prefix: Sequence[str] = (), **options: Any
+) -> subprocess.CompletedProcess[str]:
     """Another command of the program, to its end."""
     return subprocess.run(
         [*prefix, *COMMAND, *arguments],

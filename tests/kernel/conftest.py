@@ -99,6 +99,7 @@ class CgroupMaker:
         self.made: list[Path] = []
 
     def __call__(self, path: str) -> Cgroup:
+        """Make the cgroup of this path, and those above it that are missing."""
         return Cgroup(path, self.made)
 
 
@@ -145,7 +146,9 @@ class Grow:
             [self._victim, cgroup.procs, mode, str(size_bytes), *arguments], stdout=subprocess.PIPE, text=True
         )
 
-    def __call__(self, cgroup: Cgroup, mode: str = "grow", size_bytes: int = 64 * MIB, *arguments: str) -> int:
+    def __call__(
+        self, cgroup: Cgroup, mode: str = "grow", size_bytes: int = 64 * MIB, *arguments: str
+    ) -> int:
         """Run one until it is killed; its process id."""
         with self.start(cgroup, mode, size_bytes, *arguments) as process:
             process.wait(30)

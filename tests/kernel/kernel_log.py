@@ -7,6 +7,10 @@ import re
 import select
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _OOM_KILL = re.compile(
     rb"oom-kill:constraint=(?P<constraint>\w+),.*?"
@@ -64,6 +68,14 @@ class KernelLog:
             self._read()
         return self._kills[tid]
 
+    def paced(self, kill: Callable[[], int]) -> LoggedKill:
+        """Make kills until the log tells one with its cgroups: 10 in 5 seconds are told so, machine-wide."""
+        deadline = time.monotonic() + 30
+        while (logged := self.kill_of(kill())).constraint is None:
+            assert time.monotonic() < deadline, "the kernel log tells no cgroups"
+            select.select([], [], [], 0.5)
+        return logged
+
     def _read(self) -> None:
         while True:
             try:
@@ -72,7 +84,9 @@ class KernelLog:
                 return
             except BrokenPipeError:  # records were overwritten before they were read: go on with the next
                 continue
-            self._take(_ESCAPE.sub(lambda m: bytes([int(m[1], 16)]), record.partition(b";")[2].split(b"\n")[0]))
+            self._take(
+                _ESCAPE.sub(lambda m: bytes([int(m[1], 16)]), record.partition(b";")[2].split(b"\n")[0])
+            )
 
     def _take(self, line: bytes) -> None:
         if match := _OOM_KILL.search(line):

@@ -186,5 +186,7 @@ def test_python_m_is_the_same_program() -> None:
     installed = Path(COMMAND[0]).with_name("oomtracer")
     same = run_oomtracer("version").stdout
     if installed.exists():
-        assert subprocess.run([installed, "version"], capture_output=True, text=True, check=True).stdout == same
+        assert (
+            subprocess.run([installed, "version"], capture_output=True, text=True, check=True).stdout == same
+        )
     assert same.startswith("oomtracer ")

@@ -46,12 +46,14 @@ def assert_agrees(report: Report, logged: LoggedKill) -> None:
         assert not report["limit"]["certain"] or report["limit"]["cgroup"] == logged.oom_memcg
 
 
-def test_a_kill_at_its_own_limit(agent: Agent, make_cgroup: CgroupMaker, grow: Grow, kernel_log: KernelLog) -> None:
+def test_a_kill_at_its_own_limit(
+    agent: Agent, make_cgroup: CgroupMaker, grow: Grow, kernel_log: KernelLog
+) -> None:
     """The plain case: one process, one limited cgroup, everything known and certain."""
     cgroup = make_cgroup("/oomtracer-test").limit(16 * MIB)
-    pid = grow(cgroup)
+    logged = kernel_log.paced(lambda: grow(cgroup))
+    pid = logged.tid
     report = agent.report_of(pid)
-    logged = kernel_log.kill_of(pid)
     assert_agrees(report, logged)
     assert report["victim"]["comm"].encode() == logged.comm
     assert (report["outcome"], report["sysrq"], report["source"]) == ("killed", False, "tp_btf")
@@ -70,16 +72,22 @@ def test_the_victim_is_not_the_trigger(
 ) -> None:
     """A process that allocates can make the kernel kill another one, in another cgroup below the limit."""
     parent = make_cgroup("/oomtracer-test").limit(48 * MIB)
-    with grow.start(parent.below("holder"), "hold", 24 * MIB) as holder:
-        assert holder.stdout
-        assert holder.stdout.readline() == "holding\n"
-        with grow.start(parent.below("grower"), "grow", 32 * MIB) as grower:
-            assert grower.wait(30) == 0
-        assert holder.wait(30) != 0
-    report = agent.report_of(holder.pid)
-    logged = kernel_log.kill_of(holder.pid)
+    triggers: list[int] = []
+
+    def kill_the_holder() -> int:
+        with grow.start(parent.below("holder"), "hold", 24 * MIB) as holder:
+            assert holder.stdout
+            assert holder.stdout.readline() == "holding\n"
+            with grow.start(parent.below("grower"), "grow", 32 * MIB) as grower:
+                assert grower.wait(30) == 0
+            assert holder.wait(30) != 0
+        triggers.append(grower.pid)
+        return holder.pid
+
+    logged = kernel_log.paced(kill_the_holder)
+    report = agent.report_of(logged.tid)
     assert_agrees(report, logged)
-    assert report["trigger"]["pid"] == grower.pid
+    assert report["trigger"]["pid"] == triggers[-1]
     assert report["victim"]["cgroup"] == "/oomtracer-test/holder"
     assert report["trigger"]["cgroup"] == "/oomtracer-test/grower"
     assert report["limit"]["cgroup"] == logged.oom_memcg == "/oomtracer-test"
@@ -173,7 +181,9 @@ def test_deep_paths_keep_their_root(agent: Agent, make_cgroup: CgroupMaker, grow
 
 
 @pytest.mark.parametrize("length", [127, 128, 255])
-def test_long_names_are_marked_as_cut(agent: Agent, make_cgroup: CgroupMaker, grow: Grow, length: int) -> None:
+def test_long_names_are_marked_as_cut(
+    agent: Agent, make_cgroup: CgroupMaker, grow: Grow, length: int
+) -> None:
     """A name that fits is told as it is; a longer one with a mark where it was cut."""
     name = "n" * length
     pid = grow(make_cgroup("/oomtracer-test").below(name).limit(16 * MIB))

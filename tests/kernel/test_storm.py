@@ -30,9 +30,7 @@ def test_a_storm_loses_nothing(make_cgroup: CgroupMaker, grow: Grow) -> None:
     cgroups = [make_cgroup(f"/oomtracer-test/{i}").limit(STORM_LIMIT_BYTES) for i in range(3)]
     with Agent() as agent, ExitStack() as stack:
         before = kernel_kills()
-        storms = [
-            stack.enter_context(grow.start(cgroup, "storm", STORM_BYTES, "100")) for cgroup in cgroups
-        ]
+        storms = [stack.enter_context(grow.start(cgroup, "storm", STORM_BYTES, "100")) for cgroup in cgroups]
         reports = [agent.report() for _ in range(300)]
         assert [storm.wait(60) for storm in storms] == [0, 0, 0]
         code, rest = agent.stop()
@@ -62,7 +60,9 @@ def test_a_full_ring_is_counted_exactly(make_cgroup: CgroupMaker, grow: Grow) ->
         page = get(url)[1]
         assert 0 < lost < 20
         assert metric(page, "oom_tracer_lost_events_total", stage="ring") == lost
-        assert metric(page, "oom_tracer_events_total", stage="observed", reason="ebpf_capture") == len(reports)
+        assert metric(page, "oom_tracer_events_total", stage="observed", reason="ebpf_capture") == len(
+            reports
+        )
         assert int(re.findall(r"(\d+) kills are missing", agent.log.until("kills are missing"))[0]) == lost
         assert agent.stop()[0] == 0
 
