@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from oomtracer import __version__
 from oomtracer.config import Config, OnUnsupported, OutputFormat
-from oomtracer.errors import UnsupportedError, UsageError
+from oomtracer.errors import UnsupportedError
 from oomtracer.kernel import facts
 from oomtracer.kernel.privileges import effective_capabilities, lower_oom_score, may_lock_memory
 from oomtracer.kernel.symbols import KernelSymbols
@@ -58,7 +58,7 @@ class _App:
 
     async def run(self) -> None:
         self._watch_signals()
-        self._writer = OutputWriter(_open_stdout())
+        self._writer = OutputWriter(STDOUT)
         async with AsyncExitStack() as stack:
             metrics = await self._serve(stack) if self._config.metrics_bind_address else None
             try:
@@ -100,6 +100,7 @@ class _App:
                 version=__version__,
                 libbpf=libbpf_version(),
                 observed=lambda: self._pipeline.observed if self._pipeline else 0,
+                repeated=lambda: self._pipeline.repeated if self._pipeline else 0,
                 lost=self._lost,
                 hooks=self._tracer.attached,
                 second_kills=self._tracer.second_kills,
@@ -163,14 +164,6 @@ class _App:
             "attribute": pipeline.unattributable if pipeline else 0,
             "stdout": self._writer.lost,
         }
-
-
-def _open_stdout() -> int:
-    try:
-        os.fstat(STDOUT)
-    except OSError:
-        raise UsageError("standard output is closed", hint="redirect it to a file or /dev/null") from None
-    return STDOUT
 
 
 def _protect() -> None:

@@ -127,7 +127,8 @@ def version() -> None:
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command line and exit the process with its code."""
     try:
-        code = cli(args=arguments, standalone_mode=False)
+        _require_streams()
+        code = cli(args=arguments, prog_name="oomtracer", standalone_mode=False)
     except OomTracerError as error:
         _fail(error)
     except typer.TyperException as error:
@@ -152,6 +153,15 @@ def _print(text: str) -> None:
         # What is left in the buffer would be tried again at exit, and fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         raise OutputError(f"cannot write to stdout: {errno_name(error.errno or 0)}") from error
+
+
+def _require_streams() -> None:
+    # A descriptor from 0 to 2 that is closed would be given to the next file or socket that is opened.
+    for fd, stream in enumerate((sys.__stdin__, sys.__stdout__, sys.__stderr__)):
+        if stream is None:
+            os.open(os.devnull, os.O_RDWR)
+            if fd == 1:
+                raise UsageError("standard output is closed", hint="redirect it to a file or /dev/null")
 
 
 def _require_linux() -> None:

@@ -11,7 +11,7 @@ from oomtracer.errors import UsageError
 
 DEFAULT_RING_SIZE_BYTES = 1 << 20
 _MAX_RING_SIZE_BYTES = 1 << 30
-_SIZE = re.compile(r"(\d{1,12}) ?(?:([KMG])(?:i?B)?|B)?", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]{1,12}) ?(?:([KMG])(?:i?B)?|B)?", re.IGNORECASE | re.ASCII)
 _FACTORS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 

@@ -11,15 +11,16 @@ _BYTE, _PLANE = 0x100, 0x10000
 
 
 def printable(text: str) -> str:
-    r"""The text with whatever could move a cursor or fake a line told as ``\x1b``, ``\u202e``, ..."""
+    r"""The text with whatever could move a cursor or fake a line told as ``\x1b``, ``\u202e``, ...
+
+    A backslash stays as it is: systemd's own unit and cgroup names hold ``\x2d``. JSON is the lossless form.
+    """
     if text.isascii() and text.isprintable():
-        return text.replace("\\", "\\\\")
+        return text
     return "".join(_escaped(character) for character in text)
 
 
 def _escaped(character: str) -> str:
-    if character == "\\":
-        return "\\\\"
     if unicodedata.category(character) not in _UNFIT:
         return character
     code = ord(character)

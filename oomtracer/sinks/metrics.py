@@ -48,6 +48,7 @@ class Sources:
     observed: Callable[[], int]
     lost: Callable[[], Mapping[str, int]]
     hooks: Callable[[], Mapping[str, bool]]
+    repeated: Callable[[], int]
     second_kills: Callable[[], int]
     kernel_kills: Callable[[], int | None]
     queued_bytes: Callable[[], int]
@@ -127,6 +128,9 @@ class Metrics:
         yield _counter("marks_without_kill", "Victims that were exiting already.", self._marks)
         yield _counter(
             "shared_memory_kills", "Processes killed because they share a victim's memory.", self._sharers
+        )
+        yield _counter(
+            "repeated_kills", "Kills of processes told before as sharers of memory.", sources.repeated()
         )
         yield _counter(
             "second_kills",

@@ -2,7 +2,8 @@
 
 The descriptor stays in blocking mode: O_NONBLOCK belongs to the open file, which the shell and other
 programs may hold too. Instead a chunk is written only when the kernel says that there is room for it
-(a pipe has room for PIPE_BUF bytes whenever it is writable).
+(a pipe has room for PIPE_BUF bytes whenever it is writable). A terminal promises room for one byte only: it is
+opened once more for ourselves, non-blocking.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import errno
 import os
 import select
+import weakref
 from collections import deque
 
 from oomtracer.errors import OutputError, errno_name
@@ -30,13 +32,16 @@ class OutputWriter:
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.lost = 0
         self.queued_bytes = 0
-        self._fd = fd
+        terminal = _own_terminal(fd)
+        if terminal is not None:
+            weakref.finalize(self, os.close, terminal)
+        self._fd = fd if terminal is None else terminal
         self._name = name
         self._queue_bytes = queue_bytes
         self._queue: deque[bytes] = deque()
         self._waiting = False
         self._poll = select.poll()
-        self._poll.register(fd, select.POLLOUT)
+        self._poll.register(self._fd, select.POLLOUT)
         self._drained = asyncio.Event()
         self._drained.set()
 
@@ -102,3 +107,13 @@ class OutputWriter:
         if not self.failed.done():
             self.failed.set_exception(error)
         self._drained.set()
+
+
+def _own_terminal(fd: int) -> int | None:
+    """The terminal behind a descriptor as an open file of our own; None where there is none to be had."""
+    if not os.isatty(fd):
+        return None
+    try:
+        return os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError:  # another user's terminal, as after su
+        return None

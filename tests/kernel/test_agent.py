@@ -113,6 +113,13 @@ def test_a_closed_pipe_ends_it(make_cgroup: CgroupMaker, grow: Grow) -> None:
         assert errors == ["error: cannot write reports to stdout: its reader is gone"]
 
 
+def test_a_closed_stdout_is_refused() -> None:
+    """Started without a standard output, it does not take another file for it: exit 2, two lines."""
+    result = run_oomtracer("run", prefix=["sh", "-c", 'exec "$@" >&-', "sh"])
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[0] == "error: standard output is closed"
+
+
 def test_a_slow_reader_loses_nothing(make_cgroup: CgroupMaker, grow: Grow) -> None:
     """Reports wait for a reader that takes its time: more than a pipe holds, all there in the end."""
     cgroup = make_cgroup("/oomtracer-test").limit(2 * MIB)
