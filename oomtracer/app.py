@@ -154,7 +154,7 @@ class _App:
             lost = {stage: count for stage, count in self._lost().items() if count}
             level = logging.ERROR if lost else logging.INFO
             observed = self._pipeline.observed if self._pipeline else 0
-            logger.log(level, "%d kills observed, lost: %s", observed, lost or "none")
+            logger.log(level, "kills observed: %d, lost: %s", observed, lost or "none")
 
     def _lost(self) -> Mapping[str, int]:
         pipeline = self._pipeline

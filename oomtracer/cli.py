@@ -38,6 +38,10 @@ Output = Annotated[
         envvar="OOMTRACER_OUTPUT", help="Reports on standard output: text, or one JSON object a line."
     ),
 ]
+ResultOutput = Annotated[
+    OutputFormat,
+    typer.Option(envvar="OOMTRACER_OUTPUT", help="The result on standard output: text, or one JSON object."),
+]
 Level = Annotated[
     LogLevel, typer.Option(envvar="OOMTRACER_LOG_LEVEL", help="Least severe message on stderr.")
 ]
@@ -46,7 +50,7 @@ RingSize = Annotated[
 ]
 
 
-@cli.command()
+@cli.command(short_help="Report each OOM kill on this host until SIGTERM or SIGINT.")
 def run(
     *,
     output: Output = OutputFormat.AUTO,
@@ -89,10 +93,10 @@ def run(
     )
 
 
-@cli.command()
+@cli.command(short_help="Show what this machine supports and what is missing.")
 def check(
     *,
-    output: Output = OutputFormat.AUTO,
+    output: ResultOutput = OutputFormat.AUTO,
     ring_size: RingSize = "1MiB",
     log_level: Level = LogLevel.WARNING,
 ) -> None:
@@ -107,8 +111,8 @@ def check(
         raise typer.Exit(UnsupportedError.exit_code)
 
 
-@cli.command()
-def selftest(*, output: Output = OutputFormat.AUTO, log_level: Level = LogLevel.WARNING) -> None:
+@cli.command(short_help="Make one contained OOM kill and demand the right report of it.")
+def selftest(*, output: ResultOutput = OutputFormat.AUTO, log_level: Level = LogLevel.WARNING) -> None:
     """Make one small, contained, real OOM kill and demand the right report of it."""
     _log_to_stderr(log_level)
     _require_linux()
@@ -133,7 +137,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _fail(error)
     except typer.TyperException as error:
         hint = "`oomtracer --help` and `oomtracer COMMAND --help` list commands and flags"
-        _fail(UsageError(" ".join(error.format_message().split()), hint=hint))
+        message = " ".join(error.format_message().split()).replace("Value error, ", "")
+        _fail(UsageError(message, hint=hint))
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(1)
     sys.exit(code or 0)

@@ -9,21 +9,31 @@
 #define __CGROUP_BPF_H__
 
 enum {
-	SKIP_MAX = 256,		 /* levels beyond OOM_LEVELS_MAX that are walked over */
 	CHARGE_BATCH_PAGES = 64, /* the kernel's MEMCG_CHARGE_BATCH: 32, later 64 */
 };
 
 /* PAGE_COUNTER_MAX is LONG_MAX / PAGE_SIZE: 1 << 47 with the largest pages (64 KiB). */
 #define NO_LIMIT_PAGES ((1ULL << 47) - 1)
 
-static __always_inline int cgroup_depth(struct cgroup *cgrp)
+static __always_inline __u32 cgroup_depth(struct cgroup *cgrp)
 {
 	return BPF_CORE_READ(cgrp, level);
 }
 
-static __always_inline __u32 levels_to_skip(int depth)
+/*
+ * The deepest cgroup on the way to cgrp from which the record reaches the root, and how many levels below
+ * it are left out. NULL where it cannot be found: then nothing is told, since names from the middle of a
+ * path could pass for another pod's.
+ */
+static __always_inline struct cgroup *deepest_recorded(struct cgroup *cgrp, __u32 *skipped)
 {
-	return depth > OOM_LEVELS_MAX ? depth - OOM_LEVELS_MAX : 0;
+	__u32 depth = cgroup_depth(cgrp);
+
+	*skipped = 0;
+	if (depth <= OOM_LEVELS_MAX)
+		return cgrp;
+	*skipped = depth - OOM_LEVELS_MAX;
+	return cgroup_ancestor(cgrp, OOM_LEVELS_MAX);
 }
 
 /* Returns whether the name was longer than its field. */
@@ -38,17 +48,17 @@ static __always_inline bool read_name(char *field, struct kernfs_node *kn)
 	return next != 0;
 }
 
-static __always_inline void fill_path(struct oom_path *path, struct cgroup *cgrp)
+/* Returns whether the path is known. */
+static __always_inline bool fill_path(struct oom_path *path, struct cgroup *cgrp)
 {
-	struct kernfs_node *kn = BPF_CORE_READ(cgrp, kn);
-	struct kernfs_node *parent;
-	__u32 skip = levels_to_skip(cgroup_depth(cgrp));
-	__u32 i;
+	struct kernfs_node *kn, *parent;
+	__u32 skipped, i;
 
-	path->skipped = skip;
-	for (i = 0; i < SKIP_MAX && i < skip; i++)
-		kn = kernfs_parent(kn);
-
+	cgrp = deepest_recorded(cgrp, &skipped);
+	if (!cgrp)
+		return false;
+	kn = BPF_CORE_READ(cgrp, kn);
+	path->skipped = skipped;
 	path->levels = 0;
 	path->cut = 0;
 	path->reserved = 0;
@@ -61,6 +71,7 @@ static __always_inline void fill_path(struct oom_path *path, struct cgroup *cgrp
 		path->levels = i + 1;
 		kn = parent;
 	}
+	return true;
 }
 
 /*
@@ -98,15 +109,16 @@ static __always_inline void read_counters(struct oom_event *event, __u32 i, stru
 
 static __always_inline void fill_levels(struct oom_event *event, struct cgroup_subsys_state *css)
 {
-	__u32 skip = levels_to_skip(cgroup_depth(BPF_CORE_READ(css, cgroup)));
 	struct cgroup_subsys_state *parent;
-	__u32 i;
+	struct cgroup *cgrp;
+	__u32 skipped, i;
 
+	cgrp = deepest_recorded(BPF_CORE_READ(css, cgroup), &skipped);
+	if (!cgrp)
+		return;
+	css = cgroup_memory_css(cgrp);
 	event->fields |= OOM_FIELD_LEVELS;
-	event->levels_skipped = skip;
-	for (i = 0; i < SKIP_MAX && i < skip; i++)
-		css = BPF_CORE_READ(css, parent);
-
+	event->levels_skipped = skipped;
 	for (i = 0; i < OOM_LEVELS_MAX; i++) {
 		struct mem_cgroup *memcg = (void *)css - bpf_core_field_offset(struct mem_cgroup, css);
 

@@ -58,19 +58,62 @@ static __always_inline __u64 mm_counter_pages(struct mm_struct *mm, int member)
 	return pages < 0 ? 0 : pages;
 }
 
-/* The css of the memory controller: NULL where the kernel was built without it. */
-static __always_inline struct cgroup_subsys_state *memory_css(struct task_struct *task)
+struct cgroup___ancestors {
+	struct cgroup *ancestors[1];
+} __attribute__((preserve_access_index));
+
+enum {
+	WALK_MAX = 256,
+};
+
+/*
+ * The ancestor of a cgroup at a level below its own (the root is level 0). NULL where it cannot be reached.
+ *
+ * commit 7f203bc89eb6 ("cgroup: Replace cgroup->ancestor_ids[] with ->ancestors[]") (in v6.1) gave each
+ * cgroup all its ancestors; before that there is only the way up, level by level, and the verifier wants
+ * an end to it.
+ */
+static __always_inline struct cgroup *cgroup_ancestor(struct cgroup *cgrp, __u32 level)
+{
+	struct cgroup___ancestors *all = (void *)cgrp;
+	struct cgroup *found = NULL;
+	__u32 steps, i;
+
+	if (bpf_core_field_exists(all->ancestors)) {
+		bpf_probe_read_kernel(&found, sizeof(found),
+				      (void *)cgrp +
+					      bpf_core_field_offset(struct cgroup___ancestors, ancestors) +
+					      level * sizeof(found));
+		return found;
+	}
+	steps = BPF_CORE_READ(cgrp, level) - level;
+	for (i = 0; i < WALK_MAX && i < steps; i++)
+		cgrp = (void *)BPF_CORE_READ(cgrp, self.parent) - bpf_core_field_offset(struct cgroup, self);
+	return i == steps ? cgrp : NULL;
+}
+
+/* The memory controller's element of a subsys[] array; NULL where the kernel was built without it. */
+static __always_inline struct cgroup_subsys_state *memory_element(void *subsys)
 {
 	struct cgroup_subsys_state *css = NULL;
-	struct css_set *set = BPF_CORE_READ(task, cgroups);
-	__u64 id;
 
-	if (!bpf_core_enum_value_exists(enum cgroup_subsys_id, memory_cgrp_id))
-		return NULL;
-	id = bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id);
-	bpf_probe_read_kernel(&css, sizeof(css),
-			      (void *)__builtin_preserve_access_index(&set->subsys) + id * sizeof(css));
+	if (bpf_core_enum_value_exists(enum cgroup_subsys_id, memory_cgrp_id))
+		bpf_probe_read_kernel(&css, sizeof(css),
+				      subsys + bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id) *
+						       sizeof(css));
 	return css;
+}
+
+static __always_inline struct cgroup_subsys_state *memory_css(struct task_struct *task)
+{
+	struct css_set *set = BPF_CORE_READ(task, cgroups);
+
+	return memory_element(__builtin_preserve_access_index(&set->subsys));
+}
+
+static __always_inline struct cgroup_subsys_state *cgroup_memory_css(struct cgroup *cgrp)
+{
+	return memory_element(__builtin_preserve_access_index(&cgrp->subsys));
 }
 
 #endif

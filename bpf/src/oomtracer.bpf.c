@@ -108,10 +108,12 @@ static __always_inline void fill_paths(struct oom_event_wide *record, struct tas
 
 	record->event.size = sizeof(*record);
 	record->event.paths_offset = __builtin_offsetof(struct oom_event_wide, paths);
-	if (record->event.fields & OOM_FIELD_UNIFIED_PATH)
-		fill_path(&record->paths[OOM_PATH_UNIFIED], BPF_CORE_READ(victim, cgroups, dfl_cgrp));
-	if (record->event.fields & OOM_FIELD_TRIGGER_PATH)
-		fill_path(&record->paths[OOM_PATH_TRIGGER], BPF_CORE_READ(css, cgroup));
+	if (record->event.fields & OOM_FIELD_UNIFIED_PATH &&
+	    !fill_path(&record->paths[OOM_PATH_UNIFIED], BPF_CORE_READ(victim, cgroups, dfl_cgrp)))
+		record->event.fields &= ~OOM_FIELD_UNIFIED_PATH;
+	if (record->event.fields & OOM_FIELD_TRIGGER_PATH &&
+	    !fill_path(&record->paths[OOM_PATH_TRIGGER], BPF_CORE_READ(css, cgroup)))
+		record->event.fields &= ~OOM_FIELD_TRIGGER_PATH;
 }
 
 static __always_inline void fill_stack(struct oom_event *event, void *ctx)

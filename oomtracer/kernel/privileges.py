@@ -21,14 +21,14 @@ class Capability(IntEnum):
 
 
 def effective_capabilities(proc: Path = PROC) -> frozenset[Capability]:
-    """The effective ones of this process. CAP_SYS_ADMIN includes BPF, PERFMON and (by itself) SYSLOG."""
+    """The effective ones of this process. CAP_SYS_ADMIN includes BPF and PERFMON (bpf_capable())."""
     mask = 0
     for line in (proc / "self/status").read_text().splitlines():
         if line.startswith("CapEff:"):
             mask = int(line.split()[1], 16)
     found = {capability for capability in Capability if mask >> capability & 1}
     if Capability.SYS_ADMIN in found:
-        found |= {Capability.BPF, Capability.PERFMON, Capability.SYSLOG}
+        found |= {Capability.BPF, Capability.PERFMON}
     return frozenset(found)
 
 

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 _MICROSECOND_NS = 1_000
 
 
+# Of a process whose cgroup is not known nothing is claimed.
+_UNKNOWN = Workload(kind=WorkloadKind.HOST, resolved=False)
+
+
 class Symbols(Protocol):
     """Kernel addresses to ``symbol+0x1a``."""
 
@@ -65,7 +69,7 @@ class Attributor:
         scope, sysrq = scope_of(names, constraint=kill.constraint, memory_nodes=self._memory_nodes)
         member = is_group_member(names)
         incident = self._incident(kill, report_id, scope, further=member or kill.shared_memory)
-        workload = workload_of(victim.cgroup or "/", kill.unified_cgroup)
+        workload = _workload(victim.cgroup, kill.unified_cgroup) or _UNKNOWN
         return OomReport(
             id=report_id,
             time=self._wall_clock(kill.boot_time_ns),
@@ -106,8 +110,8 @@ def _limit_and_group(kill: OomKill, scope: Scope) -> tuple[Limit | None, bool]:
     return (found[0] if found else None), any(level.oom_group for level in inside)
 
 
-def _workload(cgroup: str | None) -> Workload | None:
-    return workload_of(cgroup) if cgroup is not None else None
+def _workload(cgroup: str | None, unified: str | None = None) -> Workload | None:
+    return workload_of(cgroup, unified) if cgroup is not None else None
 
 
 def _init_died(kill: OomKill, workload: Workload) -> bool | None:

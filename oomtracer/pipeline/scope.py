@@ -20,8 +20,8 @@ _KILL = "out_of_memory"
 _GROUP_MEMBER = "oom_kill_memcg_member"
 # The kernel's enum oom_constraint, in all releases so far.
 _CONSTRAINTS = {0: Scope.GLOBAL, 1: Scope.CPUSET, 2: Scope.MEMPOLICY, 3: Scope.MEMCG}
-# Frames of our own program and of the tracepoint that runs it.
-_TRACING = ("bpf_", "__bpf_", "__traceiter_", "__probestub_")
+# Where the kernel's stack of a kill starts, whichever tracepoint told of it.
+_FIRST = frozenset({"mark_oom_victim", "__oom_kill_process", "oom_kill_process", "out_of_memory"})
 
 
 def function_name(frame: str) -> str:
@@ -35,15 +35,14 @@ def functions(frames: Sequence[str | None]) -> frozenset[str]:
 
 
 def without_tracing(frames: Sequence[str | None]) -> tuple[str, ...]:
-    """The stack as the kernel had it before our program ran; ``?`` for a frame without a symbol."""
-    first = 0
-    while first < len(frames) and _is_tracing(frames[first]):
-        first += 1
+    """The stack as the kernel had it before our program ran; ``?`` for a frame without a symbol.
+
+    What comes before is told by name, not by count: the program itself, the tracepoint's machinery and, of a
+    signal, its way through the kernel. The program's frame may carry the name of some function that ends
+    before it.
+    """
+    first = next((i for i, frame in enumerate(frames) if frame and function_name(frame) in _FIRST), 0)
     return tuple(frame or "?" for frame in frames[first:])
-
-
-def _is_tracing(frame: str | None) -> bool:
-    return frame is None or frame.startswith(_TRACING)
 
 
 def scope_of(

@@ -165,7 +165,7 @@ def test_whose_process_it_was(
     assert report["limit"]["owner"] == owner
 
 
-@pytest.mark.parametrize("depth", [16, 17, 40])
+@pytest.mark.parametrize("depth", [16, 17, 40, 300])
 def test_deep_paths_keep_their_root(agent: Agent, make_cgroup: CgroupMaker, grow: Grow, depth: int) -> None:
     """Sixteen levels are told in full; of more, those next to the root, and that some are missing."""
     names = ["oomtracer-test", *(f"level{i}" for i in range(1, depth))]

@@ -1,0 +1,1 @@
+"""Tests without the kernel's help: pure functions, fixture trees, pipes and fakes."""

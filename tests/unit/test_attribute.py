@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import re
+import time
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oomtracer.codec import decode
+from oomtracer.events import LimitOwner, Outcome, Scope, WorkloadKind
+from oomtracer.pipeline.attribute import Attributor, wall_clock
+
+from . import records, stacks
+from .builders import (
+    BOOT_ID,
+    CONTAINER,
+    CONTAINER_ID,
+    MIB,
+    POD,
+    POD_UID,
+    TIME,
+    examples,
+    kill,
+    level,
+    trigger,
+    victim,
+)
+
+SYMBOLS = stacks.Symbols()
+MEMCG, MEMBER, SHARER = (SYMBOLS.stack(each) for each in (stacks.MEMCG, stacks.MEMCG_MEMBER, stacks.SHARER))
+GLOBAL, SYSRQ = SYMBOLS.stack(stacks.GLOBAL), SYMBOLS.stack(stacks.SYSRQ)
+
+
+def attributor(nodes: int = 1) -> Attributor:
+    """Build one whose clock stands still."""
+    return Attributor(
+        boot_id=BOOT_ID, node="n", symbols=SYMBOLS, memory_nodes=nodes, wall_clock=lambda _: TIME
+    )
+
+
+def pod_kill(**changes):
+    """Build a kill in a container of a pod at its own limit."""
+    levels = (level(CONTAINER, 64 * MIB, 64 * MIB), level(POD, 64 * MIB, 256 * MIB))
+    plain = {"victim": victim(cgroup=CONTAINER), "trigger": trigger(cgroup=CONTAINER), "levels": levels}
+    return kill(**{**plain, "stack": MEMCG, **changes})
+
+
+def test_the_id_is_boot_process_and_start_time():
+    """The same kill has the same id, whoever tells it."""
+    report = attributor().report(pod_kill())
+    assert report.id == f"{BOOT_ID}:4242:77000000000"
+    assert (report.incident, report.time, report.node) == (report.id, TIME, "n")
+
+
+def test_a_containers_kill_is_told_with_its_pod_container_and_limit():
+    """Workload, limit and trigger come from the cgroup paths."""
+    report = attributor().report(pod_kill())
+    assert (report.workload.kind, report.workload.pod_uid) == (WorkloadKind.POD, POD_UID)
+    assert report.workload.container_id == CONTAINER_ID
+    assert (report.scope, report.sysrq) == (Scope.MEMCG, False)
+    assert (report.limit.owner, report.limit.certain) == (LimitOwner.CONTAINER, True)
+    assert report.trigger_workload == report.workload
+
+
+def test_a_global_kill_has_no_limit():
+    """A limit belongs to a memory cgroup's kill alone, however full the victim's own cgroup is."""
+    report = attributor().report(pod_kill(stack=GLOBAL))
+    assert (report.scope, report.limit) == (Scope.GLOBAL, None)
+
+
+def test_sysrq_has_no_trigger():
+    """Nobody allocated: the worker thread that ran the killer is not told as a trigger."""
+    report = attributor().report(pod_kill(stack=SYSRQ))
+    assert (report.sysrq, report.scope) == (True, Scope.GLOBAL)
+    assert (report.trigger, report.trigger_workload, report.limit) == (None, None, None)
+
+
+def test_a_trigger_without_a_path_has_no_workload():
+    """Where the trigger was is unknown, not the host."""
+    report = attributor().report(pod_kill(trigger=trigger(cgroup=None)))
+    assert report.trigger_workload is None
+
+
+def test_a_victim_without_a_path_is_claimed_for_nobody():
+    """Where the cgroup is unknown, so is the workload: not resolved, and no unit or pod."""
+    workload = attributor().report(pod_kill(victim=victim(cgroup=None))).workload
+    assert (workload.kind, workload.resolved) == (WorkloadKind.HOST, False)
+
+
+def test_without_symbols_the_stack_is_unknown():
+    """A stack of bare addresses is never printed, and tells no scope."""
+    report = attributor().report(pod_kill(stack=SYMBOLS.stack((None, None))))
+    assert (report.kernel_stack, report.scope, report.sysrq, report.limit) == (
+        None,
+        Scope.UNKNOWN,
+        None,
+        None,
+    )
+
+
+def test_a_group_of_five_is_one_incident():
+    """Members share incident, group and the first one's limit, whatever their own counters say later."""
+    mine = attributor()
+    group_level = (level(CONTAINER, 64 * MIB, 64 * MIB, oom_group=True), level(POD, 64 * MIB, 256 * MIB))
+    emptied = (level(CONTAINER, MIB, 64 * MIB, oom_group=True), level(POD, 255 * MIB, 256 * MIB))
+    reports = [mine.report(pod_kill(levels=group_level))]
+    for pid in range(1, 5):
+        process = victim(cgroup=CONTAINER, pid=pid, start_time_ns=pid)
+        reports.append(mine.report(pod_kill(victim=process, levels=emptied, stack=MEMBER)))
+    assert {report.incident for report in reports} == {reports[0].id}
+    assert [report.group.index for report in reports] == [0, 1, 2, 3, 4]
+    assert {report.group.id for report in reports} == {reports[0].id}
+    assert all(report.limit == reports[0].limit for report in reports)
+
+
+def test_a_group_above_the_limit_is_no_group_kill():
+    """The kernel looks for memory.oom.group only up to the cgroup whose limit was hit."""
+    levels = (level(CONTAINER, 64 * MIB, 64 * MIB), level(POD, 64 * MIB, 256 * MIB, oom_group=True))
+    assert attributor().report(pod_kill(levels=levels)).group is None
+    assert attributor().report(pod_kill(levels=levels, stack=GLOBAL)).group.index == 0
+
+
+def test_a_sharer_of_the_memory_belongs_to_the_incident_but_not_to_the_group():
+    """A process killed for sharing the victim's memory is neither chosen nor a member."""
+    mine = attributor()
+    first = mine.report(pod_kill())
+    sharer = mine.report(pod_kill(victim=victim(pid=5, cgroup="/x"), shared_memory=True, stack=SHARER))
+    assert (sharer.incident, sharer.group, sharer.shared_memory) == (first.id, None, True)
+    assert sharer.limit == first.limit
+
+
+def test_a_member_whose_first_was_lost_opens_its_own_incident():
+    """A further victim without a known first is told under its own id."""
+    report = attributor().report(pod_kill(stack=MEMBER))
+    assert report.incident == report.id
+    assert report.group.index == 1
+
+
+def test_two_kills_of_one_trigger_are_two_incidents():
+    """A chosen victim opens an incident even if its trigger had one before."""
+    mine = attributor()
+    first, second = mine.report(pod_kill()), mine.report(pod_kill(victim=victim(pid=9)))
+    assert (first.incident, second.incident) == (first.id, second.id)
+
+
+@pytest.mark.parametrize(
+    ("level_of_pid", "container_pid", "cgroup", "died"),
+    [(1, 1, CONTAINER, True), (1, 7, CONTAINER, False), (0, 1, CONTAINER, None), (1, 1, "/", None)],
+)
+def test_init_died_is_told_of_nested_pid_namespaces_alone(level_of_pid, container_pid, cgroup, died):
+    """Pid 1 of a nested namespace died, or did not; None on the host and in the root namespace."""
+    process = victim(cgroup=cgroup, container_pid=container_pid)
+    assert attributor().report(pod_kill(victim=process, pid_namespace_level=level_of_pid)).init_died is died
+    unknown = pod_kill(victim=process, pid_namespace_level=None)
+    assert attributor().report(unknown).init_died is None
+
+
+def test_a_self_tests_kill_is_flagged():
+    """Only a cgroup of the self-test at the top level makes a report one."""
+    assert attributor().report(pod_kill(victim=victim(cgroup="/oomtracer-selftest-7"))).selftest
+    assert (
+        not attributor().report(pod_kill(victim=victim(cgroup=f"{CONTAINER}/oomtracer-selftest-7"))).selftest
+    )
+
+
+@given(st.lists(records.valid(), max_size=4))
+@examples(100)
+def test_every_record_that_decodes_gets_a_report(many):
+    """Nothing a record can say makes the attribution fail."""
+    mine = attributor(nodes=2)
+    for data in many:
+        one = decode(data)
+        report = mine.report(
+            kill(**{**{name: getattr(one, name) for name in one.__slots__}, "stack": MEMBER})
+        )
+        assert report.outcome in Outcome
+        assert report.levels == one.levels
+
+
+def test_the_wall_clock_is_rfc_3339_in_utc():
+    """Now on the boot clock is now on the wall, to the microsecond's form."""
+    text = wall_clock(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", text)
+    assert abs(datetime.fromisoformat(text) - datetime.now(UTC)).total_seconds() < 60

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from oomtracer import check
+from oomtracer.check import CheckResult, Row, Status
+from oomtracer.errors import UnsupportedError
+from oomtracer.kernel.privileges import Capability
+
+BOTH = frozenset({Capability.BPF, Capability.PERFMON})
+ROWS = (
+    Row("kernel", Status.OK, "Linux 6.18", "not shown"),
+    Row("hook: truth", Status.REDUCED, "none", "use another kernel"),
+    Row("ring", Status.OK, "1024 KiB"),
+)
+
+
+def test_the_table_shows_a_hint_below_each_row_that_is_not_ok():
+    """Subjects and states are aligned; hints stand below what they are about; the verdict ends it."""
+    assert check.as_text(CheckResult(ROWS)).splitlines() == [
+        "kernel       ok       Linux 6.18",
+        "hook: truth  reduced  none",
+        "                      hint: use another kernel",
+        "ring         ok       1024 KiB",
+        "",
+        "OOM kills can be traced here",
+    ]
+
+
+def test_one_missing_row_means_that_nothing_can_be_traced():
+    """Reduced rows let it run; a missing one does not."""
+    assert CheckResult(ROWS).can_trace
+    missing = CheckResult((*ROWS, Row("BTF", Status.MISSING, "none", "use another kernel")))
+    assert not missing.can_trace
+    assert check.as_text(missing).endswith("\nOOM kills cannot be traced here\n")
+
+
+def test_the_json_is_one_line_with_the_same_rows():
+    """Machines read the verdict and every row with its hint."""
+    text = check.as_json(CheckResult(ROWS))
+    assert text.count("\n") == 1
+    told = json.loads(text)
+    assert told["can_trace"] is True
+    assert told["checks"][1] == {
+        "subject": "hook: truth",
+        "status": "reduced",
+        "found": "none",
+        "hint": "use another kernel",
+    }
+
+
+@pytest.mark.parametrize(
+    ("have", "status"),
+    [(BOTH, Status.OK), (frozenset({Capability.BPF}), Status.MISSING), (frozenset(), Status.MISSING)],
+)
+def test_capabilities_are_judged_by_what_loading_needs(monkeypatch, have, status):
+    """CAP_BPF and CAP_PERFMON together are enough; less is missing, with a hint."""
+    monkeypatch.setattr(check, "effective_capabilities", lambda: have)
+    row = check._capabilities()
+    assert row.status is status
+    assert bool(row.hint) == (status is Status.MISSING)
+
+
+@pytest.mark.parametrize(
+    ("mode", "status"),
+    [(None, Status.OK), ("none", Status.OK), ("integrity", Status.OK), ("confidentiality", Status.REDUCED)],
+)
+def test_only_confidentiality_lockdown_is_a_matter(monkeypatch, mode, status):
+    """The other modes leave tracing alone."""
+    monkeypatch.setattr(check.facts, "lockdown", lambda: mode)
+    assert check._lockdown().status is status
+
+
+def test_a_kernel_without_btf_is_one_row_with_the_reason(monkeypatch):
+    """Without type information no hook is judged: the row says what is missing and what to do."""
+
+    def refuse() -> None:
+        raise UnsupportedError("this kernel has no BTF", hint="use another")
+
+    monkeypatch.setattr(check.Btf, "of_kernel", refuse)
+    assert list(check._btf_and_hooks()) == [
+        Row("BTF", Status.MISSING, "this kernel has no BTF", "use another")
+    ]
+
+
+def test_a_load_that_fails_is_a_row_and_not_an_error(monkeypatch):
+    """Checking never raises: what loading said becomes the row."""
+
+    class Refused:
+        def __init__(self, **_: int) -> None:
+            raise UnsupportedError("cannot load", hint="do this")
+
+    monkeypatch.setattr(check, "Tracer", Refused)
+    assert check._load(1 << 20) == Row("load", Status.MISSING, "cannot load", "do this")
+
+
+@pytest.mark.parametrize(("kills", "status"), [(None, Status.REDUCED), (0, Status.OK)])
+def test_the_kernels_count_may_be_missing(monkeypatch, kills, status):
+    """An old kernel without the counter still traces; 0 is a count."""
+    monkeypatch.setattr(check.facts, "oom_kills_since_boot", lambda: kills)
+    assert check._audit().status is status
+
+
+def test_the_ring_is_told_in_kills():
+    """How many records fit is what an operator needs to know of a size."""
+    assert check._ring(1 << 20).startswith("1024 KiB: holds ")
+    assert int(check._ring(1 << 21).split()[3]) >= 2 * int(check._ring(1 << 20).split()[3])
