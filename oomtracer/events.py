@@ -155,7 +155,9 @@ class Owner:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """Whose process it was. ``resolved`` is False where a pod's name is still to be found, and where
+    """Whose process it was.
+
+    ``resolved`` is False where a pod's name is still to be found, and where
     the cgroup path could not be read at all (kind ``host``).
     """
 

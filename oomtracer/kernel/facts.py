@@ -7,6 +7,7 @@ the kernel does not give is ``None``.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -65,10 +66,16 @@ def _mounts(proc: Path) -> list[list[str]]:
     """Fields of ``/proc/self/mountinfo``; the file system's type and super options moved to the front."""
     mounts = []
     for line in (proc / "self/mountinfo").read_text(errors="surrogateescape").splitlines():
-        before, _, after = line.partition(" - ")
-        kind, _, options = after.split(" ")[:3]
-        mounts.append([kind, options, *before.split(" ")])
+        before, separator, after = line.partition(" - ")
+        if separator:
+            kind, _, options = after.split(" ")[:3]
+            mounts.append([kind, options, *map(_unescaped, before.split(" "))])
     return mounts
+
+
+def _unescaped(field: str) -> str:
+    r"""The kernel writes space, tab, newline and backslash as ``\040`` and so on (mangle_path)."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
 
 
 def memory_cgroup_mount(proc: Path = PROC) -> tuple[Path, CgroupVersion]:

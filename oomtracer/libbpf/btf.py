@@ -122,6 +122,7 @@ def check_layout(btf: Btf) -> None:
             (pair for pair in zip(theirs or (), ours, strict=False) if pair[0] != pair[1]), None
         )
         what = f"{difference[0]} against {difference[1]}" if difference else "different number of members"
+        what = "it is missing" if theirs is None else what
         raise BuildMismatchError(
             f"struct {struct} in the BPF object is not the extension's: {what}",
             hint="object and extension come from different builds: install the package again, "

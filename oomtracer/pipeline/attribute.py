@@ -96,11 +96,11 @@ class Attributor:
         )
 
     def _incident(self, kill: OomKill, report_id: str, scope: Scope, *, further: bool) -> Incident:
-        known = self._incidents.join(kill.trigger.tid) if further else None
+        known = self._incidents.join(kill.trigger.tid, at_ns=kill.boot_time_ns) if further else None
         if known:
             return known
         limit, group = _limit_and_group(kill, scope)
-        return self._incidents.open(kill.trigger.tid, report_id, limit, group=group)
+        return self._incidents.open(kill.trigger.tid, report_id, limit, at_ns=kill.boot_time_ns, group=group)
 
 
 def _limit_and_group(kill: OomKill, scope: Scope) -> tuple[Limit | None, bool]:

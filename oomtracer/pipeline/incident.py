@@ -9,6 +9,9 @@ from oomtracer.events import Group, Limit
 
 # Invocations cannot overlap (oom_lock), but their records may be read late: a few more than one.
 _REMEMBERED = 64
+# The kernel kills the next one at once, or after the lines it prints on a slow console. What comes later is of
+# another invocation, whose first record was lost.
+_MAX_PAUSE_NS = 5_000_000_000
 
 
 @dataclass(slots=True)
@@ -17,6 +20,7 @@ class Incident:
 
     id: str
     limit: Limit | None
+    last_ns: int
     size: int = 1
     group_size: int = 0
 
@@ -30,20 +34,24 @@ class Incidents:
     def __init__(self) -> None:
         self._by_trigger: OrderedDict[int, Incident] = OrderedDict()
 
-    def open(self, trigger_tid: int, report_id: str, limit: Limit | None, *, group: bool) -> Incident:
-        """A new invocation, whose first victim is ``report_id``."""
-        incident = Incident(report_id, limit, group_size=1 if group else 0)
+    def open(
+        self, trigger_tid: int, report_id: str, limit: Limit | None, *, at_ns: int, group: bool
+    ) -> Incident:
+        """A new invocation, whose first victim is ``report_id``, at an instant of the boot clock."""
+        incident = Incident(report_id, limit, at_ns, group_size=1 if group else 0)
         self._by_trigger[trigger_tid] = incident
         self._by_trigger.move_to_end(trigger_tid)
         while len(self._by_trigger) > _REMEMBERED:
             self._by_trigger.popitem(last=False)
         return incident
 
-    def join(self, trigger_tid: int) -> Incident | None:
+    def join(self, trigger_tid: int, *, at_ns: int) -> Incident | None:
         """The invocation that a further victim of this trigger belongs to; None if it was not seen."""
         incident = self._by_trigger.get(trigger_tid)
-        if incident:
-            incident.size += 1
+        if incident is None or at_ns - incident.last_ns > _MAX_PAUSE_NS:
+            return None
+        incident.size += 1
+        incident.last_ns = at_ns
         return incident
 
 

@@ -51,9 +51,14 @@ def test_a_member_that_differs_is_named_with_both_sides(change):
     assert str(EVENT[1]) in message
 
 
-@pytest.mark.parametrize("theirs", [EVENT[:-1], (*EVENT, Member("later", 9999, 4)), (), None])
+def test_a_missing_struct_is_a_mismatch():
+    """A struct that the object does not know is told as missing."""
+    assert "it is missing" in mismatch(oom_event=None)
+
+
+@pytest.mark.parametrize("theirs", [EVENT[:-1], (*EVENT, Member("later", 9999, 4)), ()])
 def test_missing_and_further_members_are_a_mismatch(theirs):
-    """A struct that is shorter, longer, empty or unknown is another build's."""
+    """A struct that is shorter, longer or empty is another build's."""
     assert "different number of members" in mismatch(oom_event=theirs)
 
 

@@ -132,7 +132,6 @@ def test_the_telling_line(log, line):
     assert telling_line(log) == expected
 
 
-@pytest.mark.xfail(reason="relocations behind bpf_core_field_exists are taken for the failure")
 def test_what_libbpf_does_on_every_kernel_is_no_reason():
     """Instructions poisoned for fields that this kernel lacks are ordinary; the refusal is the reason."""
     expected = "prog 'mark_victim_task': BPF program load failed: Operation not permitted"
