@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import platform
 import signal
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ from oomtracer.errors import UnsupportedError
 from oomtracer.kernel import facts
 from oomtracer.kernel.privileges import effective_capabilities, lower_oom_score, may_lock_memory
 from oomtracer.kernel.symbols import KernelSymbols
-from oomtracer.libbpf import libbpf_version, lock_memory
+from oomtracer.libbpf import libbpf_version, lock_memory, trim_memory
 from oomtracer.pipeline import Attributor, Pipeline
 from oomtracer.sinks.console import Console
 from oomtracer.sinks.jsonl import JsonLines
@@ -137,7 +136,7 @@ class _App:
         loop = asyncio.get_running_loop()
         self._tracer.start(loop, self._pipeline.handle)
         self._fault = ""
-        logger.info("tracing OOM kills on %s, Linux %s", self._config.node_name, platform.release())
+        logger.info("tracing OOM kills on %s, Linux %s", self._config.node_name, os.uname().release)
         stop = asyncio.create_task(self._stop.wait(), name="stop")
         try:
             await asyncio.wait((stop, self._writer.failed), return_when=asyncio.FIRST_COMPLETED)
@@ -169,5 +168,6 @@ class _App:
 def _protect() -> None:
     """Keep working while the machine is short of memory: best effort, `oomtracer check` shows it."""
     lower_oom_score(OOM_SCORE_ADJ)
+    trim_memory()
     if may_lock_memory(effective_capabilities()):
         lock_memory()

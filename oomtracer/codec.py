@@ -57,7 +57,7 @@ def decode(record: bytes) -> OomKill:
         trigger=_trigger(event, paths, cgroup),
         levels=levels,
         levels_complete=event.levels_skipped == 0,
-        stack=tuple(event.stack[0 : event.stack_depth]) if fields & lib.OOM_FIELD_STACK else (),
+        stack=tuple(ffi.unpack(event.stack, event.stack_depth)) if fields & lib.OOM_FIELD_STACK else (),
         limit_level=event.limit_level if fields & lib.OOM_FIELD_LIMIT_LEVEL else None,
         constraint=event.oom_constraint if context else None,
         order=event.oom_order if context else None,
@@ -103,7 +103,9 @@ def _join(names: Sequence[str]) -> str:
 
 def _levels(event: CData) -> tuple[CgroupLevel, ...]:
     names = _names(event.level_name, event.levels, event.levels_cut)
-    return tuple(_level(event, i, _join(names[i:])) for i in range(event.levels))
+    # Of a list, here and wherever a kill passes: a tuple of a generator is cut to size after it was made, and
+    # CPython 3.11 then keeps it for tuples of its first size; some 1,000 kills later that is 100s of KiB.
+    return tuple([_level(event, i, _join(names[i:])) for i in range(event.levels)])
 
 
 def _level(event: CData, i: int, cgroup: str) -> CgroupLevel:

@@ -58,7 +58,7 @@ def is_selftest(cgroup: str) -> bool:
 
 def _levels(cgroup: str) -> tuple[str, ...]:
     # Seen from inside a cgroup namespace a path may begin with "..", which names no level.
-    return tuple(name for name in cgroup.split("/") if name not in ("", ".", ".."))
+    return tuple([name for name in cgroup.split("/") if name not in ("", ".", "..")])
 
 
 def _workload(levels: tuple[str, ...]) -> Workload:

@@ -35,9 +35,9 @@ class Units(NamedTuple):
 def units_of(levels: Sequence[str]) -> Units:
     r"""The systemd side of a path; names stay escaped (``\x2d``), as ``systemctl status`` takes them."""
     names = [_unescape(level) for level in levels]
-    slices = tuple(takewhile(_is_slice, names))
+    slices = [*takewhile(_is_slice, names)]
     first = names[len(slices)] if len(names) > len(slices) else ""
-    return Units(slices, first if _is_unit(first, in_slice=bool(slices)) else None)
+    return Units((*slices,), first if _is_unit(first, in_slice=bool(slices)) else None)
 
 
 def _unescape(level: str) -> str:

@@ -14,12 +14,18 @@ __all__ = [
     "extension_size",
     "libbpf_version",
     "lock_memory",
+    "trim_memory",
 ]
 
 
 def libbpf_version() -> str:
     """The libbpf in use, as ``v1.1``."""
     return ffi.string(lib.libbpf_version_string()).decode()
+
+
+def trim_memory() -> None:
+    """Give free memory back to the system: loading needs some MiB for a moment (malloc_trim(3))."""
+    lib.malloc_trim(0)
 
 
 def lock_memory() -> int:

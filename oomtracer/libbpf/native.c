@@ -3,6 +3,7 @@
  * variable in the object's read-only data.
  */
 #include <errno.h>
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>

@@ -64,6 +64,7 @@ int ring_buffer__epoll_fd(const struct ring_buffer *rb);
 int ring_buffer__consume(struct ring_buffer *rb);
 
 int mlockall(int flags);
+int malloc_trim(size_t pad);
 
 /* native.c */
 void oomtracer_capture_log(void);

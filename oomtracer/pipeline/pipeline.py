@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("oomtracer.pipeline")
 
-_REMEMBERED_IDS = 4096
+# Enough for the largest group kill that comes twice, once for shared memory and once as a member.
+_REMEMBERED_IDS = 512
 
 
 class Pipeline:

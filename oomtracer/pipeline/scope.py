@@ -42,7 +42,7 @@ def without_tracing(frames: Sequence[str | None]) -> tuple[str, ...]:
     before it.
     """
     first = next((i for i, frame in enumerate(frames) if frame and function_name(frame) in _FIRST), 0)
-    return tuple(frame or "?" for frame in frames[first:])
+    return tuple([frame or "?" for frame in frames[first:]])
 
 
 def scope_of(

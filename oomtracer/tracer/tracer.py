@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import platform
+import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -30,7 +30,7 @@ RING_HEADER_BYTES = 8
 
 def object_path() -> Path:
     """The object for this machine. Raises UnsupportedError where there is none."""
-    machine = platform.machine()
+    machine = os.uname().machine
     if machine not in ARCHITECTURES:
         raise UnsupportedError(
             f"no BPF object for {machine}", hint=f"supported architectures: {', '.join(ARCHITECTURES)}"

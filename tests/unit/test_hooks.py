@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -85,7 +86,7 @@ def test_the_table_explains_each_hook(hook: Hook):
 
 def test_another_architecture_is_refused_by_name(monkeypatch):
     """A machine without an object is told, with those that have one."""
-    monkeypatch.setattr(tracer.platform, "machine", lambda: "riscv64")
+    monkeypatch.setattr(tracer.os, "uname", lambda: SimpleNamespace(machine="riscv64"))
     with pytest.raises(UnsupportedError, match="no BPF object for riscv64") as caught:
         tracer.object_path()
     assert caught.value.hint == "supported architectures: x86_64, aarch64"

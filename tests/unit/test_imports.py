@@ -25,6 +25,7 @@ except SystemExit as end:
 """
 _FOREIGN = {
     *("rich", "pygments", "kubernetes_asyncio", "aiohttp", "prometheus_client", "h11", "requests", "yaml"),
+    *("pydantic", "pydantic_core", "click"),
     *("cryptography", "sqlite3", "http", "xml", "ctypes", "cffi", "setuptools", "pkg_resources"),
 }
 
