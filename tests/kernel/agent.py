@@ -120,6 +120,13 @@ def parse_report(line: str) -> Report:
     return report
 
 
+def with_mounts(commands: str) -> list[str]:
+    """A command prefix: shell commands that change what is mounted below /sys, seen by that command alone."""
+    # Not unshare's own way of keeping mounts private, which fails in a chroot.
+    private = f'mount --make-rprivate /sys && {commands} && exec "$@"'
+    return ["unshare", "--mount", "--propagation", "unchanged", "sh", "-c", private, "sh"]
+
+
 def run_oomtracer(
     *arguments: str, prefix: Sequence[str] = (), **options: Any
 ) -> subprocess.CompletedProcess[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 
-from tests.kernel.agent import run_oomtracer
+from tests.kernel.agent import run_oomtracer, with_mounts
 from tests.kernel.test_agent import loaded
 
 
@@ -33,8 +33,7 @@ def test_text_and_json_say_the_same() -> None:
 
 def test_without_btf_it_says_so() -> None:
     """A kernel without type information (here: /sys hidden) is told as such, by check and by run."""
-    hide = 'mount -t tmpfs none /sys/kernel && exec "$@"'
-    prefix = ["unshare", "--mount", "sh", "-c", hide, "sh"]
+    prefix = with_mounts("mount -t tmpfs none /sys/kernel")
     check = run_oomtracer("check", prefix=prefix)
     assert check.returncode == 3
     assert "BTF" in check.stdout

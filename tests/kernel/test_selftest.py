@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.kernel.agent import COMMAND, Agent, get, metric, run_oomtracer
+from tests.kernel.agent import COMMAND, Agent, get, metric, run_oomtracer, with_mounts
 from tests.kernel.conftest import Cgroup, wait_until
 from tests.kernel.test_storm import serving_port
 
@@ -57,10 +57,7 @@ def test_a_running_agent_tells_it_apart() -> None:
 
 def test_read_only_cgroups_are_unsupported() -> None:
     """Where cgroups cannot be made, as in a container: exit 3, two lines."""
-    remount = f"mount -o remount,bind,ro {Cgroup.root} && exec " + " ".join((*COMMAND, "selftest"))
-    result = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", remount], capture_output=True, text=True, check=False
-    )
+    result = run_oomtracer("selftest", prefix=with_mounts(f"mount -o remount,bind,ro {Cgroup.root}"))
     assert result.returncode == 3
     error, hint = result.stderr.splitlines()
     assert "EROFS" in error
