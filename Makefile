@@ -39,6 +39,7 @@ check: build ## lint, formatting, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	clang-format --dry-run -Werror $(FORMATTED)
+	$(BIN)/python -m pytest -q tests/docs
 
 format: build ## rewrite the sources in the form that `make check` demands
 	$(BIN)/ruff check --fix-only .

@@ -90,7 +90,7 @@ class _App:
         return Console(self._writer) if output is OutputFormat.TEXT else JsonLines(self._writer)
 
     async def _serve(self, stack: AsyncExitStack) -> Metrics:
-        # Imported here: 8 MiB that a host without --metrics-bind-address need not carry.
+        # Imported here: 3 MiB that a host without --metrics-bind-address need not carry.
         from oomtracer.server import Headers, HttpServer, Response, parse_bind_address, probe
         from oomtracer.sinks.metrics import Metrics, Sources
 
@@ -105,6 +105,11 @@ class _App:
                 second_kills=self._tracer.second_kills,
                 kernel_kills=facts.oom_kills_since_boot,
                 queued_bytes=lambda: self._writer.queued_bytes,
+                connections=lambda: {
+                    "accepted": server.accepted,
+                    "evicted": server.evicted,
+                    "refused": server.refused,
+                },
             )
         )
 
@@ -139,12 +144,18 @@ class _App:
         logger.info("tracing OOM kills on %s, Linux %s", self._config.node_name, os.uname().release)
         stop = asyncio.create_task(self._stop.wait(), name="stop")
         try:
-            await asyncio.wait((stop, self._writer.failed), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                (stop, self._writer.failed, self._tracer.failed), return_when=asyncio.FIRST_COMPLETED
+            )
         finally:
             stop.cancel()
             self._fault = "stopping"
-            self._tracer.stop(loop, self._pipeline.handle)
-        await self._finish()
+            try:
+                self._tracer.stop(loop, self._pipeline.handle)
+            finally:
+                await self._finish()
+        if self._tracer.failed.done():
+            self._tracer.failed.result()
 
     async def _finish(self) -> None:
         try:
@@ -162,6 +173,7 @@ class _App:
             "decode": pipeline.undecodable if pipeline else 0,
             "attribute": pipeline.unattributable if pipeline else 0,
             "stdout": self._writer.lost,
+            "sink": pipeline.untold if pipeline else 0,
         }
 
 

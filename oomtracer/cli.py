@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
@@ -18,6 +18,7 @@ from oomtracer.config import (
     parse_ring_size,
 )
 from oomtracer.errors import OomTracerError, OutputError, UnsupportedError, UsageError, errno_name
+from oomtracer.logs import STDERR, log_to_stderr
 from oomtracer.printable import printable
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def run(
     log_level: Level = LogLevel.INFO,
 ) -> None:
     """Report each OOM kill on this host until SIGTERM or SIGINT."""
-    _log_to_stderr(log_level)
+    log_to_stderr(log_level.value)
     _require_linux()
     from oomtracer import app
 
@@ -101,7 +102,7 @@ def check(
     log_level: Level = LogLevel.WARNING,
 ) -> None:
     """Show what this machine supports and what is missing; exit with 3 where it cannot trace."""
-    _log_to_stderr(log_level)
+    log_to_stderr(log_level.value)
     _require_linux()
     from oomtracer import check as checks
 
@@ -114,7 +115,7 @@ def check(
 @cli.command(short_help="Make one contained OOM kill and demand the right report of it.")
 def selftest(*, output: ResultOutput = OutputFormat.AUTO, log_level: Level = LogLevel.WARNING) -> None:
     """Make one small, contained, real OOM kill and demand the right report of it."""
-    _log_to_stderr(log_level)
+    log_to_stderr(log_level.value)
     _require_linux()
     from oomtracer import selftest as test
 
@@ -146,7 +147,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def _fail(error: OomTracerError) -> NoReturn:
     lines = [f"error: {error.message}", *([f"hint: {error.hint}"] if error.hint else [])]
-    print("\n".join(map(printable, lines)), file=sys.stderr)
+    with suppress(OSError):  # the exit code still says it
+        os.write(STDERR, "".join(f"{printable(line)}\n" for line in lines).encode("utf-8", "replace"))
     sys.exit(error.exit_code)
 
 
@@ -174,20 +176,3 @@ def _require_linux() -> None:
         raise UnsupportedError(
             f"oomtracer runs on Linux, not on {sys.platform}", hint="use a Linux host or guest"
         )
-
-
-class _OneLine(logging.Formatter):
-    """Nothing that a pod put into a name can start a new line or reach the terminal as a control code."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return (
-            "\n".join(map(printable, super().format(record).split("\n")))
-            if record.exc_info
-            else printable(super().format(record))
-        )
-
-
-def _log_to_stderr(level: LogLevel) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=level.value.upper(), handlers=[handler])

@@ -6,15 +6,12 @@ import os
 from typing import TYPE_CHECKING
 
 from oomtracer._native import ffi, lib
-from oomtracer.events import CgroupLevel, OomKill, Outcome, Source, Trigger, Victim
+from oomtracer.events import CUT, CgroupLevel, OomKill, Outcome, Source, Trigger, Victim
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from oomtracer._native import CData
-
-CUT = "…"
-"""Stands for the rest of a cgroup name longer than the record's field, and for levels left out."""
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 # The kernel's "no limit" is LONG_MAX in whole pages.

@@ -11,6 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+CUT = "…"
+"""In a path: the rest of a name of which the record kept 127 bytes; alone, levels that are left out."""
+
 
 class Source(StrEnum):
     """The hook (or log) that told of the kill."""

@@ -5,7 +5,8 @@
  * Included by the BPF program and by the C extension; its preprocessed text is the extension's
  * declarations. Enums and structs only, so that all three can read it.
  *
- * Rules: fixed-width members, naturally aligned, 8-byte members first, zeroed before filling.
+ * Rules: fixed-width members, naturally aligned, 8-byte members first; struct oom_event is zeroed before
+ * it is filled, a struct oom_path is all undefined unless its bit in fields is set.
  * struct oom_event only grows at its end; a reader finds what follows it by paths_offset, so that an
  * older reader or writer stays understood. A value whose bit in fields is missing is unknown, whatever
  * stands in its place.

@@ -2,8 +2,8 @@
 /*
  * One record for each process that the kernel's OOM killer marks or kills.
  *
- * Everything here that writes runs inside out_of_memory(), which holds oom_lock: one at a time on the
- * whole machine. That is why plain increments are exact.
+ * The ring and the counters are written inside out_of_memory() only, which holds oom_lock: one at a time on
+ * the whole machine. That is why plain increments are exact.
  */
 #include "vmlinux.h"
 #include <bpf/bpf_core_read.h>
@@ -23,7 +23,8 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 #define SEND_SIG_PRIV 1 /* sent by the kernel, not by a process */
 #define TRACE_SIGNAL_DELIVERED 0
 #define PF_EXITING 0x4
-#define SHARED_WINDOW_NS 1000000000ULL
+/* The kernel goes on at once, or after the lines it prints on a slow console. */
+#define SAME_KILL_NS 5000000000ULL
 
 _Static_assert(sizeof(struct oom_event) % 8 == 0, "paths follow aligned");
 _Static_assert(sizeof(struct oom_path) % 8 == 0, "an array of paths stays aligned");
@@ -92,7 +93,9 @@ static __always_inline __u32 path_fields(struct task_struct *victim, struct task
 		fields |= OOM_FIELD_CGROUP_V1;
 	if (unified != memory && cgroup_depth(unified) > 0)
 		fields |= OOM_FIELD_UNIFIED_PATH;
-	if (!trigger_css || !BPF_CORE_READ(trigger_css, parent))
+	if (!trigger_css)
+		return fields;
+	if (!BPF_CORE_READ(trigger_css, parent))
 		fields |= OOM_FIELD_TRIGGER_ROOT;
 	else if (trigger_css == css)
 		fields |= OOM_FIELD_TRIGGER_SAME;
@@ -201,8 +204,30 @@ int BPF_PROG(mark_victim_task, struct task_struct *task)
 }
 
 /*
- * Fires just before mark_victim, in the same task. What an exiting task sends (the end of a pid
- * namespace, of a tracer) is no OOM kill.
+ * What follows a mark in the same task without a mark of its own: a process that shares the victim's memory,
+ * or one that was marked before. Returns whether it was one of these.
+ */
+static __always_inline bool follows_a_mark(void *ctx, struct oom_call *call, struct task_struct *task,
+					   int result)
+{
+	__u64 mm = (__u64)BPF_CORE_READ(task, mm);
+	struct oom_counters *count;
+
+	if (mm && mm == call->marked_mm && result == TRACE_SIGNAL_DELIVERED) {
+		send(ctx, task, OOM_OUTCOME_SHARED);
+		return true;
+	}
+	if (!BPF_CORE_READ(task, signal, oom_mm))
+		return false;
+	count = get_counters();
+	if (count)
+		count->second_kills++;
+	return true;
+}
+
+/*
+ * Fires just before mark_victim, in the same task. An exiting task can kill too, but what it sends after a
+ * mark is rather the end of its pid namespace or of the processes it traced.
  */
 SEC("?tp_btf/signal_generate")
 int BPF_PROG(signal_generate_task, int signal, struct kernel_siginfo *info, struct task_struct *task,
@@ -211,25 +236,14 @@ int BPF_PROG(signal_generate_task, int signal, struct kernel_siginfo *info, stru
 	struct task_struct *sender = (void *)bpf_get_current_task();
 	__u64 key = bpf_get_current_pid_tgid();
 	struct oom_call next = {}, *call;
-	struct oom_counters *count;
-	__u64 mm;
 
 	if (signal != SIGKILL || (__u64)info != SEND_SIG_PRIV)
 		return 0;
-	if (BPF_CORE_READ(sender, flags) & PF_EXITING)
-		return 0;
 
 	call = bpf_map_lookup_elem(&calls, &key);
-	if (call && bpf_ktime_get_boot_ns() - call->marked_at_ns < SHARED_WINDOW_NS) {
-		mm = (__u64)BPF_CORE_READ(task, mm);
-		if (mm && mm == call->marked_mm && result == TRACE_SIGNAL_DELIVERED)
-			return send(ctx, task, OOM_OUTCOME_SHARED);
-		if (BPF_CORE_READ(task, signal, oom_mm)) {
-			count = get_counters();
-			if (count)
-				count->second_kills++;
+	if (call && bpf_ktime_get_boot_ns() - call->marked_at_ns < SAME_KILL_NS) {
+		if (!(BPF_CORE_READ(sender, flags) & PF_EXITING) && follows_a_mark(ctx, call, task, result))
 			return 0;
-		}
 		next.marked_mm = call->marked_mm;
 		next.marked_at_ns = call->marked_at_ns;
 	}

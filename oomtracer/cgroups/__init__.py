@@ -17,6 +17,6 @@ systemd unit is found apart from that, by systemd's own rule: the first unit bel
 from __future__ import annotations
 
 from oomtracer.cgroups.attribution import is_selftest, limit_owner, workload_of
-from oomtracer.cgroups.labels import readable_unit, unit_label
+from oomtracer.cgroups.labels import unit_label
 
-__all__ = ["is_selftest", "limit_owner", "readable_unit", "unit_label", "workload_of"]
+__all__ = ["is_selftest", "limit_owner", "unit_label", "workload_of"]

@@ -1,4 +1,4 @@
-r"""Unit names for metrics and for people.
+"""Unit names for metrics.
 
 A label's values must stay few, and nobody without root may choose them. What a person configured is kept
 (``postgresql@15-main.service``); what a program or a connection made up is cut to ``*``.
@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from oomtracer.cgroups.names import CUT
-from oomtracer.events import Workload, WorkloadKind
+from oomtracer.events import CUT, Workload, WorkloadKind
 
 # Scopes are always transient and named by their creator; a known one still tells what kind it is.
 _SCOPES: Final = (
@@ -50,20 +49,6 @@ def unit_label(workload: Workload) -> str | None:
     if workload.unit is None or workload.kind is WorkloadKind.POD:
         return None
     return _folded(workload.unit)
-
-
-def readable_unit(unit: str) -> str:
-    r"""A unit's name for people: ``machine-qemu\x2d1\x2dweb.scope`` as ``machine-qemu-1-web.scope``.
-
-    Only escapes of printable ASCII are undone, so that no control character comes out of a name.
-    ``systemctl`` takes the escaped spelling alone.
-    """
-    return _ESCAPED.sub(_printable, unit)
-
-
-def _printable(escape: re.Match[str]) -> str:
-    character = chr(int(escape["code"], 16))
-    return character if character.isascii() and character.isprintable() else escape[0]
 
 
 def _folded(unit: str) -> str:

@@ -11,10 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from oomtracer.events import Runtime
-
-CUT: Final = "…"
-"""Ends a name of which the recorder kept the first 127 bytes; alone, it stands for missing levels."""
+from oomtracer.events import CUT, Runtime
 
 _RUNTIMES: Final = {
     "cri-containerd": Runtime.CONTAINERD,

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from itertools import takewhile
 from typing import NamedTuple
 
-from oomtracer.cgroups.names import CUT
+from oomtracer.events import CUT
 
 _CHARACTERS = r"[0-9A-Za-z:_.\\@-]+"
 _SLICE = re.compile(rf"{_CHARACTERS}\.slice")

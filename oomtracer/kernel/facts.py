@@ -6,10 +6,12 @@ the kernel does not give is ``None``.
 
 from __future__ import annotations
 
-import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
+
+from oomtracer.errors import UnsupportedError, errno_name
 
 PROC = Path("/proc")
 SYS = Path("/sys")
@@ -18,25 +20,40 @@ CgroupVersion = Literal["v1", "v2", "hybrid", "none"]
 
 
 def boot_id(proc: Path = PROC) -> str:
-    """The random id of this boot (``/proc/sys/kernel/random/boot_id``): the same in every container."""
-    return (proc / "sys/kernel/random/boot_id").read_text().strip()
+    """The random id of this boot (``/proc/sys/kernel/random/boot_id``): the same in every container.
+
+    Raises UnsupportedError where /proc is not there.
+    """
+    return read_proc("sys/kernel/random/boot_id", proc).strip()
+
+
+def read_proc(name: str, proc: Path = PROC) -> str:
+    """A file below /proc that every Linux has. Raises UnsupportedError where /proc is not there."""
+    try:
+        return (proc / name).read_text(errors="surrogateescape")
+    except OSError as error:
+        raise UnsupportedError(
+            f"cannot read {proc / name}: {errno_name(error.errno or 0)}", hint="mount proc on /proc"
+        ) from error
 
 
 def oom_kills_since_boot(proc: Path = PROC) -> int | None:
     """The kernel's own count, ``oom_kill`` in ``/proc/vmstat`` (Linux 4.13)."""
-    for line in (proc / "vmstat").read_text().splitlines():
-        name, _, value = line.partition(" ")
-        if name == "oom_kill":
-            return int(value)
+    with suppress(OSError):
+        for line in (proc / "vmstat").read_text().splitlines():
+            name, _, value = line.partition(" ")
+            if name == "oom_kill":
+                return int(value)
     return None
 
 
-def memory_nodes(sys: Path = SYS) -> int:
-    """How many NUMA nodes have memory: 1 where the kernel knows no NUMA."""
+def memory_nodes(sys: Path = SYS) -> int | None:
+    """How many NUMA nodes have memory: 1 where the kernel knows no NUMA, None where /sys does not tell."""
+    system = sys / "devices/system"
     try:
-        text = (sys / "devices/system/node/has_memory").read_text().strip()
+        text = (system / "node/has_memory").read_text().strip()
     except OSError:
-        return 1
+        return 1 if (system / "cpu").exists() and not (system / "node").exists() else None
     count = 0
     for part in filter(None, text.split(",")):
         first, _, last = part.partition("-")
@@ -54,18 +71,10 @@ def lockdown(sys: Path = SYS) -> str | None:
     return chosen[0] if chosen else None
 
 
-def sysctl(name: str, proc: Path = PROC) -> int | None:
-    """An integer below ``/proc/sys``, by its dotted name."""
-    try:
-        return int((proc / "sys" / name.replace(".", "/")).read_text())
-    except (OSError, ValueError):
-        return None
-
-
 def _mounts(proc: Path) -> list[list[str]]:
     """Fields of ``/proc/self/mountinfo``; the file system's type and super options moved to the front."""
     mounts = []
-    for line in (proc / "self/mountinfo").read_text(errors="surrogateescape").splitlines():
+    for line in read_proc("self/mountinfo", proc).splitlines():
         before, separator, after = line.partition(" - ")
         if separator:
             kind, _, options = after.split(" ")[:3]
@@ -89,8 +98,3 @@ def memory_cgroup_mount(proc: Path = PROC) -> tuple[Path, CgroupVersion]:
     if v1:
         return v1[0], "hybrid" if v2 else "v1"
     return (v2[0], "v2") if v2 else (Path(), "none")
-
-
-def effective_uid() -> int:
-    """The user this process acts as; 0 is root in its user namespace."""
-    return os.geteuid()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import resource
 from enum import IntEnum
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-PROC = Path("/proc")
+from oomtracer.kernel.facts import PROC, read_proc
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Capability(IntEnum):
@@ -23,7 +26,7 @@ class Capability(IntEnum):
 def effective_capabilities(proc: Path = PROC) -> frozenset[Capability]:
     """The effective ones of this process. CAP_SYS_ADMIN includes BPF and PERFMON (bpf_capable())."""
     mask = 0
-    for line in (proc / "self/status").read_text().splitlines():
+    for line in read_proc("self/status", proc).splitlines():
         if line.startswith("CapEff:"):
             mask = int(line.split()[1], 16)
     found = {capability for capability in Capability if mask >> capability & 1}

@@ -24,7 +24,9 @@ def _log(_level: int, text: CData) -> None:
     line = ffi.string(text).decode("utf-8", "replace")
     if _captured is not None:
         _captured.append(line)
-    logger.debug("%s", line.rstrip("\n").replace("\x1b", ""))
+    if logger.isEnabledFor(logging.DEBUG):
+        for each in line.splitlines():
+            logger.debug("%s", each)
 
 
 lib.oomtracer_capture_log()

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from oomtracer.cgroups import is_selftest, workload_of
-from oomtracer.events import OomKill, OomReport, Scope, Workload, WorkloadKind
+from oomtracer.events import OomKill, OomReport, Outcome, Scope, Workload, WorkloadKind
 from oomtracer.pipeline.incident import Incident, Incidents, group_of
 from oomtracer.pipeline.limit import find_limit
 from oomtracer.pipeline.scope import functions, is_group_member, scope_of, without_tracing
@@ -50,7 +50,7 @@ class Attributor:
         boot_id: str,
         node: str,
         symbols: Symbols,
-        memory_nodes: int,
+        memory_nodes: int | None,
         wall_clock: Callable[[int], str] = wall_clock,
     ) -> None:
         self._boot_id = boot_id
@@ -82,7 +82,7 @@ class Attributor:
             sysrq=sysrq,
             victim=victim,
             trigger=None if sysrq else kill.trigger,
-            trigger_workload=None if sysrq else _workload(kill.trigger.cgroup),
+            trigger_workload=None if sysrq else _trigger_workload(kill, workload),
             limit=incident.limit,
             levels=kill.levels,
             group=None if kill.shared_memory else group_of(incident, member=member),
@@ -107,11 +107,19 @@ def _limit_and_group(kill: OomKill, scope: Scope) -> tuple[Limit | None, bool]:
     """The limit, and whether the kernel kills a whole ``memory.oom.group`` up to that limit's cgroup."""
     found = find_limit(kill) if scope is Scope.MEMCG else None
     inside = kill.levels[: found[1] + 1] if found else kill.levels
-    return (found[0] if found else None), any(level.oom_group for level in inside)
+    return (found[0] if found else None), (
+        # One that is only marked is not followed by its group.
+        kill.outcome is not Outcome.ALREADY_EXITING and any(level.oom_group for level in inside)
+    )
 
 
 def _workload(cgroup: str | None, unified: str | None = None) -> Workload | None:
     return workload_of(cgroup, unified) if cgroup is not None else None
+
+
+def _trigger_workload(kill: OomKill, victims: Workload) -> Workload | None:
+    # Of the victim alone the record has the cgroup v2 path too, where that is another one.
+    return victims if kill.trigger.pid == kill.victim.pid else _workload(kill.trigger.cgroup)
 
 
 def _init_died(kill: OomKill, workload: Workload) -> bool | None:

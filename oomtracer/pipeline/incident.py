@@ -16,12 +16,11 @@ _MAX_PAUSE_NS = 5_000_000_000
 
 @dataclass(slots=True)
 class Incident:
-    """One invocation, told by its first victim; ``size`` counts the victims so far."""
+    """One invocation, told by its first victim."""
 
     id: str
     limit: Limit | None
     last_ns: int
-    size: int = 1
     group_size: int = 0
 
 
@@ -50,7 +49,6 @@ class Incidents:
         incident = self._by_trigger.get(trigger_tid)
         if incident is None or at_ns - incident.last_ns > _MAX_PAUSE_NS:
             return None
-        incident.size += 1
         incident.last_ns = at_ns
         return incident
 

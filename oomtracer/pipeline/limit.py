@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from oomtracer.cgroups import limit_owner
-from oomtracer.codec import CUT
-from oomtracer.events import Limit
+from oomtracer.events import CUT, Limit
 
 if TYPE_CHECKING:
     from oomtracer.events import CgroupLevel, OomKill
@@ -18,6 +17,8 @@ _HIT_AT_MOST_FREE = 1 / 8
 # ... and more than so much must be free at every other candidate to rule it out. Both were held against the
 # kernel log's oom_memcg= over contended kills (docs/decisions/0003).
 _RULED_OUT_FREE = 1 / 4
+# Bytes that are no UTF-8 all decode to this: two names with it can look the same and not be.
+UNDECODABLE = "\ufffd"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ def _knows_candidates(kill: OomKill) -> bool:
     trigger = kill.trigger.cgroup
     if not kill.levels_complete or trigger is None:
         return False
-    return CUT not in trigger or trigger == kill.victim.cgroup
+    return not {CUT, UNDECODABLE} & set(trigger) or trigger == kill.victim.cgroup
 
 
 def _candidate(kill: OomKill, index: int, level: CgroupLevel) -> _Candidate | None:

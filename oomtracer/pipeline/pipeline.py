@@ -7,10 +7,12 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from oomtracer.codec import RecordError, decode
+from oomtracer.events import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from oomtracer.events import OomReport
     from oomtracer.pipeline.attribute import Attributor
     from oomtracer.sinks import Sink
 
@@ -23,9 +25,9 @@ _REMEMBERED_IDS = 512
 class Pipeline:
     """Takes records in the order of the kernel and keeps count.
 
-    ``observed`` records decoded, ``undecodable`` and ``unattributable`` ones dropped, ``missing`` by gaps in
-    the sequence, ``repeated`` reports of a process already told (one that shares the victim's memory and is a
-    member of its group).
+    ``observed`` records decoded, ``undecodable`` and ``unattributable`` ones dropped, ``missing`` by
+    gaps in the sequence, ``untold`` reports that a sink failed to take, ``repeated`` kills of a process already told (one that shares the victim's memory
+    and is a member of its group).
     """
 
     def __init__(self, attributor: Attributor, sinks: Sequence[Sink]) -> None:
@@ -33,6 +35,7 @@ class Pipeline:
         self.undecodable = 0
         self.unattributable = 0
         self.missing = 0
+        self.untold = 0
         self.repeated = 0
         self._attributor = attributor
         self._sinks = sinks
@@ -57,10 +60,18 @@ class Pipeline:
             logger.exception("could not make a report of the kill of process %d", kill.victim.pid)
             return
         if self._is_repeated(report.id):
-            self.repeated += 1
+            # The kernel counts it too if it is a kill of its own, not the mark of a further thread.
+            self.repeated += report.outcome is not Outcome.ALREADY_EXITING and not report.shared_memory
             return
+        self._hand_out(report)
+
+    def _hand_out(self, report: OomReport) -> None:
         for sink in self._sinks:
-            sink.emit(report)
+            try:
+                sink.emit(report)
+            except Exception:  # as above: neither the other sinks nor the reports behind
+                self.untold += 1
+                logger.exception("a report of the kill of process %d was lost", report.victim.pid)
 
     def _follow(self, seq: int) -> None:
         gap = seq - self._last_seq - 1

@@ -46,12 +46,12 @@ def without_tracing(frames: Sequence[str | None]) -> tuple[str, ...]:
 
 
 def scope_of(
-    names: frozenset[str], *, constraint: int | None, memory_nodes: int
+    names: frozenset[str], *, constraint: int | None, memory_nodes: int | None
 ) -> tuple[Scope, bool | None]:
     """The scope, and whether sysrq asked for it (None where the stack does not tell).
 
     Without ``constraint`` a cpuset or mempolicy kill cannot be told from a global one; with a single
-    memory node there are none.
+    memory node there are none. ``memory_nodes`` is None where their number is unknown.
     """
     if names & _SYSRQ:
         return Scope.GLOBAL, True
@@ -60,7 +60,7 @@ def scope_of(
         return _CONSTRAINTS.get(constraint, Scope.UNKNOWN), sysrq
     if names & _MEMCG:
         return Scope.MEMCG, False
-    if sysrq is None or memory_nodes > 1:
+    if sysrq is None or memory_nodes != 1:
         return Scope.UNKNOWN, sysrq
     return Scope.GLOBAL, False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import signal
 import time
 from contextlib import contextmanager, suppress
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 PREFIX = "oomtracer-selftest-"
 _REMOVE_SECONDS = 5.0
+_STALE_SECONDS = 60.0
 _REFUSED = frozenset({errno.EROFS, errno.EACCES, errno.EPERM, errno.EBUSY, errno.ENOENT, errno.EOPNOTSUPP})
 
 
@@ -33,7 +35,8 @@ def victim_cgroup(limit_bytes: int) -> Iterator[Path]:
             "no cgroup hierarchy with a memory controller is mounted",
             hint="run the self-test on the host itself",
         )
-    path = root / f"{PREFIX}{os.getpid()}"
+    # Process ids repeat in other pid namespaces, and these may share the hierarchy.
+    path = root / f"{PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
     _remove_stale(root)
     with _memory_enabled(root, version):
         try:
@@ -93,21 +96,23 @@ def _write_if_there(path: Path, text: str) -> None:
 
 
 def _remove_stale(root: Path) -> None:
-    """What a self-test that was itself killed left behind; one that still runs has a living process."""
+    """Empty cgroups that a self-test which was itself killed left behind: none lives that long."""
     for path in root.glob(f"{PREFIX}*"):
-        if not Path("/proc", path.name.removeprefix(PREFIX)).exists():
-            with suppress(OSError):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > _STALE_SECONDS:
                 path.rmdir()
 
 
 def _remove(path: Path) -> None:
     deadline = time.monotonic() + _REMOVE_SECONDS
     while True:
-        for pid in (path / "cgroup.procs").read_text().split():
-            with suppress(ProcessLookupError):
-                os.kill(int(pid), signal.SIGKILL)
         try:
+            for pid in (path / "cgroup.procs").read_text().split():
+                with suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
             path.rmdir()
+        except FileNotFoundError:
+            return
         except OSError as error:
             if error.errno != errno.EBUSY or time.monotonic() > deadline:
                 raise OomTracerError(

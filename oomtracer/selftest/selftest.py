@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
-from oomtracer.errors import OomTracerError
+from oomtracer.errors import OomTracerError, errno_name
 from oomtracer.events import Outcome, Scope
 from oomtracer.kernel import facts
 from oomtracer.kernel.symbols import KernelSymbols
@@ -139,7 +139,7 @@ async def _kill(cgroup: Path) -> int:
         stderr=subprocess.DEVNULL,
     ) as victim:
         try:
-            (cgroup / "cgroup.procs").write_text(str(victim.pid))
+            _move(victim.pid, cgroup)
             assert victim.stdin
             victim.stdin.write(b"g")
             victim.stdin.flush()
@@ -149,6 +149,16 @@ async def _kill(cgroup: Path) -> int:
     if victim.returncode != -signal.SIGKILL:
         raise SelftestError(f"the victim was not killed by the kernel but ended with {victim.returncode}")
     return victim.pid
+
+
+def _move(pid: int, cgroup: Path) -> None:
+    try:
+        (cgroup / "cgroup.procs").write_text(str(pid))
+    except OSError as error:
+        raise SelftestError(
+            f"cannot move the victim into {cgroup}: {errno_name(error.errno or 0)}",
+            hint="run the self-test as root on the host itself",
+        ) from error
 
 
 async def _dead(pid: int) -> None:
@@ -186,11 +196,12 @@ def _demand(report: OomReport, pid: int, cgroup: str, *, scope_known: bool) -> N
         "victim.cgroup": ((report.victim.cgroup or "").endswith(cgroup), True),
         "trigger.pid": (report.trigger.pid if report.trigger else None, pid),
     }
+    alone = [level.limit_bytes is not None for level in report.levels].count(True) == 1
     if scope_known:
         demands |= {
+            "limit.certain": (limit is not None and (limit.certain or not alone), True),
             "scope": (report.scope, Scope.MEMCG),
             "limit.limit_bytes": (limit.limit_bytes if limit else None, LIMIT_BYTES),
-            "limit.certain": (limit.certain if limit else None, True),
         }
     wrong = [
         f"{key} is {found!r}, not {wanted!r}" for key, (found, wanted) in demands.items() if found != wanted

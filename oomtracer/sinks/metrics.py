@@ -52,6 +52,7 @@ class Sources:
     second_kills: Callable[[], int]
     kernel_kills: Callable[[], int | None]
     queued_bytes: Callable[[], int]
+    connections: Callable[[], Mapping[str, int]]
 
 
 class Metrics:
@@ -155,6 +156,9 @@ class Metrics:
         )
         yield _gauge(
             "output_queue_bytes", "Reports that standard output has not taken yet.", sources.queued_bytes()
+        )
+        yield _labelled(
+            "http_connections", "Connections to this page's server.", "result", sources.connections()
         )
         yield self._latency()
 

@@ -27,7 +27,6 @@ class Hook:
     required: bool
     """Whether nothing works where no hook of this group fits."""
     adds: str
-    why: str
 
 
 HOOKS = (
@@ -39,7 +38,6 @@ HOOKS = (
         arguments=("task_struct *",),
         required=True,
         adds="every process the OOM killer marks, at that instant",
-        why="the tracepoint hands over the task since Linux 6.9 and in stable backports",
     ),
     Hook(
         name="tp_btf/signal_generate",
@@ -49,14 +47,13 @@ HOOKS = (
         arguments=("int", "kernel_siginfo *", "task_struct *", "int", "int"),
         required=False,
         adds="whether a mark was a kill, second kills of group members, sharers of the victim's memory",
-        why="an already exiting process is marked without being killed",
     ),
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupChoice:
-    """The hook in use for a group; None with the reason where none fits."""
+    """The hook in use for a group; None, and why, where none fits."""
 
     group: str
     hook: Hook | None
@@ -86,5 +83,5 @@ def _choose(
         elif found[: len(hook.arguments)] != hook.arguments:
             reasons.append(f"{hook.tracepoint} takes ({', '.join(found)}) here")
         else:
-            return GroupChoice(group=group, hook=hook, required=required, reason=hook.adds)
+            return GroupChoice(group=group, hook=hook, required=required, reason="")
     return GroupChoice(group=group, hook=None, required=required, reason="; ".join(reasons))

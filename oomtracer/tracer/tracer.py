@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from oomtracer.errors import UnsupportedError
+from oomtracer.errors import OomTracerError, UnsupportedError
 from oomtracer.libbpf import BpfObject, Btf, LoadError, RingBuffer, check_layout, extension_size
 from oomtracer.tracer.explain import explained, require_privileges
 from oomtracer.tracer.hooks import HOOKS, GroupChoice, choose_hooks
@@ -60,6 +60,7 @@ class Tracer:
         self._ring_size_bytes = ring_size_bytes
         self._stack = ExitStack()
         self._loaded = False
+        self._counted = (0, 0)
 
     def __enter__(self) -> Self:
         require_privileges()
@@ -86,6 +87,7 @@ class Tracer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
+        self._counted = self._count()
         self._loaded = False
         self._stack.close()
 
@@ -103,10 +105,20 @@ class Tracer:
             logger.info("attached %s: %s", hook.name, hook.adds)
 
     def start(self, loop: asyncio.AbstractEventLoop, deliver: Callable[[bytes], None]) -> None:
-        """Hand each record, oldest first, to ``deliver`` on the loop from now on."""
+        """Hand each record, oldest first, to ``deliver`` on the loop from now on.
+
+        ``failed`` gets an OomTracerError once the ring cannot be read any more.
+        """
+        self.failed = loop.create_future()
 
         def drain() -> None:
-            for record in self._ring.read(limit=BATCH):
+            try:
+                records = self._ring.read(limit=BATCH)
+            except OomTracerError as error:
+                loop.remove_reader(self._ring.fileno())
+                self.failed.set_exception(error)
+                return
+            for record in records:
                 deliver(record)
 
         loop.add_reader(self._ring.fileno(), drain)
@@ -125,9 +137,16 @@ class Tracer:
         return {hook.name: hook.name in used for hook in HOOKS}
 
     def records_lost(self) -> int:
-        """Records that found the ring full, by the kernel's own count; 0 while nothing is loaded."""
-        return int(self._object.lookup("counters", "oom_counters").ring_full) if self._loaded else 0
+        """Records that found the ring full, by the kernel's own count; 0 before anything is loaded."""
+        return self._count()[0]
 
     def second_kills(self) -> int:
         """Kills of processes that were marked before: in /proc/vmstat, but no kill of another process."""
-        return int(self._object.lookup("counters", "oom_counters").second_kills) if self._loaded else 0
+        return self._count()[1]
+
+    def _count(self) -> tuple[int, int]:
+        # What was counted stays readable after the end: a counter that falls looks like a new start.
+        if not self._loaded:
+            return self._counted
+        counters = self._object.lookup("counters", "oom_counters")
+        return int(counters.ring_full), int(counters.second_kills)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oomtracer.cgroups import readable_unit, unit_label, workload_of
+from oomtracer.cgroups import unit_label, workload_of
 from oomtracer.events import Workload, WorkloadKind
 
 HASH = "ee4b20e90ac7f42a10bd004d05646b13d8ab5e2c5e7cbc01abf8006bac016459"
@@ -131,25 +131,3 @@ def test_a_connection_never_makes_a_label(counter: int, pid: int, uid: int) -> N
     """Who opens many connections adds no series."""
     assert label(f"cups@{counter}-{pid}-{uid}.service") == "cups@*.service"
     assert label(f"user@{uid}.service") == "user@*.service"
-
-
-@pytest.mark.parametrize(
-    ("unit", "readable"),
-    [
-        (r"machine-qemu\x2d1\x2dweb.scope", "machine-qemu-1-web.scope"),
-        (r"a\x20b.service", "a b.service"),
-        (r"a\x0ab\x1b\x7f.service", r"a\x0ab\x1b\x7f.service"),
-        (r"caf\xc3\xa9.service", r"caf\xc3\xa9.service"),
-        (r"a\x5cx0a.service", r"a\x0a.service"),
-        ("nginx.service", "nginx.service"),
-    ],
-)
-def test_readable(unit: str, readable: str) -> None:
-    """Escapes are undone for people, except those that would put a control character on a terminal."""
-    assert readable_unit(unit) == readable
-
-
-@given(st.text("\\x0123456789abcdef-é", max_size=40))
-def test_readable_never_adds_control_characters(unit: str) -> None:
-    """Reading a printable name aloud keeps it printable."""
-    assert readable_unit(unit).isprintable()

@@ -133,6 +133,7 @@ def metrics_page() -> str:
         lost=lambda: dict.fromkeys(stages(), 0),
         hooks=lambda: {hook.name: True for hook in HOOKS},
         kernel_kills=lambda: 0,
+        connections=lambda: dict.fromkeys(("accepted", "evicted", "refused"), 0),
         **dict.fromkeys(plain_counts(), lambda: 0),
     )
     return Metrics(sources).page("text/plain")[0].decode()
@@ -140,7 +141,7 @@ def metrics_page() -> str:
 
 def plain_counts() -> list[str]:
     """The sources that are asked for one number."""
-    other = {"version", "libbpf", "lost", "hooks", "kernel_kills"}
+    other = {"version", "libbpf", "lost", "hooks", "kernel_kills", "connections"}
     return [field.name for field in dataclasses.fields(Sources) if field.name not in other]
 
 

@@ -57,8 +57,14 @@ class Cgroup:
         self._made = made
         for directory in (*reversed(self.directory.parents), self.directory):
             if directory.is_relative_to(self.root) and not directory.exists():
+                self._hand_down_memory(directory.parent)
                 directory.mkdir()
                 made.append(directory)
+
+    def _hand_down_memory(self, parent: Path) -> None:
+        control = parent / "cgroup.subtree_control"
+        if self.version == "v2" and "memory" not in control.read_text().split():
+            control.write_text("+memory")
 
     @property
     def procs(self) -> str:
@@ -68,11 +74,12 @@ class Cgroup:
     def limit(self, size_bytes: int) -> Cgroup:
         """Limit memory, and memory with swap."""
         if self.version == "v2":
-            (self.directory / "memory.max").write_text(str(size_bytes))
-            (self.directory / "memory.swap.max").write_text("0")
+            limits = {"memory.max": size_bytes, "memory.swap.max": 0}
         else:
-            (self.directory / "memory.limit_in_bytes").write_text(str(size_bytes))
-            (self.directory / "memory.memsw.limit_in_bytes").write_text(str(size_bytes))
+            limits = dict.fromkeys(("memory.limit_in_bytes", "memory.memsw.limit_in_bytes"), size_bytes)
+        for name, limit in limits.items():
+            if (self.directory / name).exists():  # those of swap are not, where the kernel has none
+                (self.directory / name).write_text(str(limit))
         return self
 
     def below(self, name: str) -> Cgroup:

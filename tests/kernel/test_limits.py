@@ -92,14 +92,21 @@ def test_the_limit_of_memory_and_swap(make_cgroup: CgroupMaker, grow: Grow, tmp_
 
 @contextmanager
 def swap(directory: Path) -> Iterator[None]:
-    """64 MiB of swap space, for a while."""
+    """64 MiB of swap space for a while, on a loop device: not every file system can hold a swap file."""
     path = directory / "swap"
-    with path.open("wb") as file:
-        file.write(bytes(64 * MIB))
-    path.chmod(0o600)
-    subprocess.run(["mkswap", path], check=True, capture_output=True)
-    subprocess.run(["swapon", path], check=True)
+    path.write_bytes(bytes(64 * MIB))
+    device = run("losetup", "--find", "--show", path)
     try:
-        yield
+        run("mkswap", device)
+        run("swapon", device)
+        try:
+            yield
+        finally:
+            run("swapoff", device)
     finally:
-        subprocess.run(["swapoff", path], check=True)
+        run("losetup", "--detach", device)
+
+
+def run(*command: str | Path) -> str:
+    """What a command printed; it may not fail."""
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 from typing import TYPE_CHECKING
@@ -76,5 +77,7 @@ def test_a_signal_leaves_no_cgroup() -> None:
 
 def test_what_a_killed_one_left_is_removed() -> None:
     """A cgroup of a self-test that was itself killed goes with the next self-test."""
-    Cgroup.root.joinpath("oomtracer-selftest-4194305").mkdir()  # beyond the highest possible process id
+    left = Cgroup.root / "oomtracer-selftest-1-0"
+    left.mkdir()
+    os.utime(left, (0, 0))
     assert run_oomtracer("selftest").returncode == 0

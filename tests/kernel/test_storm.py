@@ -52,8 +52,8 @@ def test_a_full_ring_is_counted_exactly(make_cgroup: CgroupMaker, grow: Grow) ->
         with grow.start(cgroup, "storm", STORM_BYTES, "20") as storm:
             assert storm.wait(60) == 0
         agent.process.send_signal(signal.SIGCONT)
+        reports = [agent.report()]  # the ring has room again
         last = grow(cgroup)
-        reports = [agent.report()]
         while reports[-1]["victim"]["pid"] != last:
             reports.append(agent.report())
         lost = 21 - len(reports)

