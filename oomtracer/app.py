@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("oomtracer.app")
 
 STDOUT = 1
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # Time for standard output to take what is queued, at the end.
 FLUSH_SECONDS = 5.0
 # Like the kubelet's own: before us the OOM killer has everything else to choose from.
@@ -38,7 +39,7 @@ OOM_SCORE_ADJ = -999
 
 
 def run(config: Config) -> None:
-    """Trace until SIGTERM or SIGINT; a second signal ends the process at once.
+    """Trace until SIGTERM, SIGINT or SIGHUP; a second signal ends the process at once.
 
     Raises OomTracerError: what could not be set up, or what failed later.
     """
@@ -71,11 +72,11 @@ class _App:
 
     def _watch_signals(self) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOP_SIGNALS:
             loop.add_signal_handler(number, self._signalled, number)
 
     def _signalled(self, number: int) -> None:
-        for each in (signal.SIGTERM, signal.SIGINT):
+        for each in STOP_SIGNALS:
             asyncio.get_running_loop().remove_signal_handler(each)
             signal.signal(each, signal.SIG_DFL)
         if self._stop.is_set():  # came in before the handlers were gone

@@ -6,11 +6,10 @@ import json
 import platform
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from oomtracer import __version__
-from oomtracer.errors import OomTracerError, UnsupportedError
+from oomtracer.errors import OomTracerError
 from oomtracer.kernel import facts
 from oomtracer.kernel.privileges import (
     Capability,
@@ -83,7 +82,7 @@ def _btf_and_hooks() -> Iterator[Row]:
     try:
         with Btf.of_kernel() as btf:
             choices = choose_hooks(btf.tracepoint_arguments)
-    except UnsupportedError as error:
+    except OomTracerError as error:
         yield Row("BTF", Status.MISSING, error.message, error.hint)
         return
     yield Row("BTF", Status.OK, "/sys/kernel/btf/vmlinux")
@@ -100,7 +99,10 @@ def _hook(choice: GroupChoice) -> Row:
 
 
 def _capabilities() -> Row:
-    have = effective_capabilities()
+    try:
+        have = effective_capabilities()
+    except OomTracerError as error:
+        return Row("capabilities", Status.MISSING, error.message, error.hint)
     names = ", ".join(f"CAP_{capability.name}" for capability in Capability if capability in have) or "none"
     if not {Capability.BPF, Capability.PERFMON} <= have:
         return Row("capabilities", Status.MISSING, names, "run as root, or grant CAP_BPF and CAP_PERFMON")
@@ -136,7 +138,10 @@ def _symbols() -> Row:
 
 
 def _cgroups() -> Row:
-    path, version = facts.memory_cgroup_mount()
+    try:
+        path, version = facts.memory_cgroup_mount()
+    except OomTracerError as error:
+        return Row("cgroups", Status.REDUCED, error.message, error.hint)
     if version == "none":
         return Row("cgroups", Status.OK, "no memory controller is mounted here; paths come from the kernel")
     found = {"hybrid": "v1 memory controller, v2 beside it"}.get(version, version)
@@ -160,8 +165,12 @@ def _ring(ring_size_bytes: int) -> str:
 def _memory_lock() -> Row:
     limit = memory_lock_limit_bytes()
     told = "unlimited" if limit is None else f"{limit // _KIB} KiB"
-    score = Path("/proc/self/oom_score_adj").read_text().strip()
-    if may_lock_memory(effective_capabilities()):
+    try:
+        score = facts.read_proc("self/oom_score_adj").strip()
+        possible = may_lock_memory(effective_capabilities())
+    except OomTracerError as error:
+        return Row("memory lock", Status.REDUCED, error.message, error.hint)
+    if possible:
         return Row("memory lock", Status.OK, f"possible (RLIMIT_MEMLOCK {told}), oom_score_adj {score}")
     hint = "LimitMEMLOCK=infinity or CAP_IPC_LOCK keeps the agent in memory under pressure"
     return Row("memory lock", Status.REDUCED, f"RLIMIT_MEMLOCK {told}, no CAP_IPC_LOCK", hint)

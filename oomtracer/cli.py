@@ -51,7 +51,7 @@ RingSize = Annotated[
 ]
 
 
-@cli.command(short_help="Report each OOM kill on this host until SIGTERM or SIGINT.")
+@cli.command(short_help="Report each OOM kill on this host until SIGTERM, SIGINT or SIGHUP.")
 def run(
     *,
     output: Output = OutputFormat.AUTO,
@@ -78,7 +78,7 @@ def run(
     ] = OnUnsupported.EXIT,
     log_level: Level = LogLevel.INFO,
 ) -> None:
-    """Report each OOM kill on this host until SIGTERM or SIGINT."""
+    """Report each OOM kill on this host until SIGTERM, SIGINT or SIGHUP."""
     log_to_stderr(log_level.value)
     _require_linux()
     from oomtracer import app
@@ -86,7 +86,7 @@ def run(
     app.run(
         Config(
             output=output,
-            node_name=node_name or os.uname().nodename,
+            node_name=_checked_name(node_name or os.uname().nodename),
             ring_size_bytes=parse_ring_size(ring_size),
             metrics_bind_address=metrics_bind_address or None,
             on_unsupported=on_unsupported,
@@ -129,6 +129,17 @@ def version() -> None:
     _print(f"oomtracer {__version__}\n")
 
 
+def _checked_name(node_name: str) -> str:
+    try:
+        node_name.encode()
+    except UnicodeEncodeError:
+        raise UsageError("--node-name is not UTF-8", hint="give the node's name in plain letters") from None
+    return node_name
+
+
+_LIMITS = "look at the limits of this process: open files, processes, memory, and the space where it writes"
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command line and exit the process with its code."""
     try:
@@ -142,6 +153,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _fail(UsageError(message, hint=hint))
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(1)
+    except (OSError, MemoryError) as error:  # too few descriptors, processes or bytes, wherever it shows
+        reason = errno_name(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+        _to_null(1)
+        _fail(OomTracerError(f"the system refused: {reason or type(error).__name__}", hint=_LIMITS))
     sys.exit(code or 0)
 
 
@@ -157,9 +172,14 @@ def _print(text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
     except OSError as error:
-        # What is left in the buffer would be tried again at exit, and fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _to_null(1)
         raise OutputError(f"cannot write to stdout: {errno_name(error.errno or 0)}") from error
+
+
+def _to_null(fd: int) -> None:
+    # What is left in Python's buffer would be tried again at exit, and fail again.
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), fd)
 
 
 def _require_streams() -> None:

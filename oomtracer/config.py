@@ -11,6 +11,8 @@ from oomtracer.errors import UsageError
 
 DEFAULT_RING_SIZE_BYTES = 1 << 20
 _MAX_RING_SIZE_BYTES = 1 << 30
+# One record of a kill with paths of its own takes 6,904 bytes.
+_MIN_RING_SIZE_BYTES = 8 << 10
 _SIZE = re.compile(r"([0-9]{1,12}) ?(?:([KMG])(?:i?B)?|B)?", re.IGNORECASE | re.ASCII)
 _FACTORS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
@@ -66,9 +68,10 @@ def parse_ring_size(text: str, *, flag: str = "--ring-size") -> int:
     Raises UsageError.
     """
     size = parse_size(text, flag=flag)
-    if size & (size - 1) or not mmap.PAGESIZE <= size <= _MAX_RING_SIZE_BYTES:
+    smallest = max(mmap.PAGESIZE, _MIN_RING_SIZE_BYTES)
+    if size & (size - 1) or not smallest <= size <= _MAX_RING_SIZE_BYTES:
         raise UsageError(
-            f"{flag}: {text[:100]!a} is not a power of two from {mmap.PAGESIZE} bytes to 1 GiB",
+            f"{flag}: {text[:100]!a} is not a power of two from {smallest} bytes to 1 GiB",
             hint=f"write {flag}=1MiB, or leave it out",
         )
     return size

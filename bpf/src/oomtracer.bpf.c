@@ -197,6 +197,7 @@ int BPF_PROG(mark_victim_task, struct task_struct *task)
 	if (signals_seen)
 		outcome = is_signalled(call, task) ? OOM_OUTCOME_KILLED : OOM_OUTCOME_MARKED;
 	if (call) {
+		call->signalled_tgid = 0; /* its mark has come */
 		call->marked_mm = (__u64)BPF_CORE_READ(task, mm);
 		call->marked_at_ns = bpf_ktime_get_boot_ns();
 	}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from oomtracer._native import ffi, lib
-from oomtracer.errors import BuildMismatchError, UnsupportedError
+from oomtracer.errors import BuildMismatchError, OomTracerError, UnsupportedError, errno_name
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -39,6 +40,11 @@ class Btf:
         Raises UnsupportedError where the kernel has none (built without ``CONFIG_DEBUG_INFO_BTF``).
         """
         btf = lib.btf__load_vmlinux_btf()
+        if btf == ffi.NULL and ffi.errno not in (errno.ENOENT, errno.ESRCH):
+            raise OomTracerError(
+                f"cannot read the kernel's BTF type information: {errno_name(ffi.errno)}",
+                hint="it takes some 10 MiB for a moment: look at the memory limits of this process",
+            )
         if btf == ffi.NULL:
             raise UnsupportedError(
                 "this kernel has no BTF type information (/sys/kernel/btf/vmlinux)",

@@ -32,22 +32,36 @@ class _Candidate:
     def free_bytes(self) -> int:
         return self.limit_bytes - self.usage_bytes
 
+    @property
+    def is_near_limit(self) -> bool:
+        return self.free_bytes <= self.limit_bytes * _HIT_AT_MOST_FREE
+
 
 def find_limit(kill: OomKill) -> tuple[Limit, int] | None:
     """The limit that a memory cgroup's kill ran into, and its index in ``kill.levels``.
 
-    Only cgroups with a finite limit that hold both victim and trigger can be it. None where there is none.
+    It is one with a finite limit that holds both victim and trigger, unless none of these is near its limit:
+    memory can be charged to another process than the one that asks for it (ptrace, userfaultfd, a limit that
+    is lowered). None where there is none, or where it may be among the levels that are missing.
     """
-    candidates = [c for i, level in enumerate(kill.levels) if (c := _candidate(kill, i, level))]
+    limited = [_candidate(i, level) for i, level in enumerate(kill.levels) if level.limit_bytes is not None]
     if kill.limit_level is not None:
-        known = _candidate(kill, kill.limit_level, kill.levels[kill.limit_level])
-        return (_limit(known, certain=True), known.index) if known else None
-    if not candidates:
-        return None
+        known = [candidate for candidate in limited if candidate.index == kill.limit_level]
+        return (_limit(known[0], certain=True), kill.limit_level) if known else None
+    holding = [candidate for candidate in limited if _holds(candidate.cgroup, kill.trigger.cgroup)]
+    hit = [candidate for candidate in holding if candidate.is_near_limit]
+    if hit:
+        best = _fullest(hit)
+        return _limit(best, certain=_knows_candidates(kill) and _are_ruled_out(holding, best)), best.index
+    likely = [candidate for candidate in limited if candidate.is_near_limit] or (
+        holding if kill.levels_complete else []
+    )
+    return (_limit(_fullest(likely), certain=False), _fullest(likely).index) if likely else None
+
+
+def _fullest(candidates: list[_Candidate]) -> _Candidate:
     # The leaf is charged first, so that it wins a tie.
-    best = min(candidates, key=lambda candidate: (candidate.free_bytes, candidate.index))
-    others = [candidate for candidate in candidates if candidate is not best]
-    return _limit(best, certain=_knows_candidates(kill) and _is_certain(best, others)), best.index
+    return min(candidates, key=lambda candidate: (candidate.free_bytes, candidate.index))
 
 
 def _knows_candidates(kill: OomKill) -> bool:
@@ -58,24 +72,18 @@ def _knows_candidates(kill: OomKill) -> bool:
     return not {CUT, UNDECODABLE} & set(trigger) or trigger == kill.victim.cgroup
 
 
-def _candidate(kill: OomKill, index: int, level: CgroupLevel) -> _Candidate | None:
-    if level.limit_bytes is None:
-        return None
-    if kill.limit_level is None and not _holds(level.cgroup, kill.trigger.cgroup):
-        return None
-    return _Candidate(index, level.cgroup, level.limit_bytes, level.usage_bytes)
+def _candidate(index: int, level: CgroupLevel) -> _Candidate:
+    return _Candidate(index, level.cgroup, level.limit_bytes or 0, level.usage_bytes)
 
 
 def _holds(cgroup: str, path: str | None) -> bool:
     return path is None or path == cgroup or path.startswith(f"{cgroup}/")
 
 
-def _is_certain(best: _Candidate, others: list[_Candidate]) -> bool:
-    if not others:
-        return True
-    if best.free_bytes > best.limit_bytes * _HIT_AT_MOST_FREE:
-        return False
-    return all(other.free_bytes > other.limit_bytes * _RULED_OUT_FREE for other in others)
+def _are_ruled_out(candidates: list[_Candidate], best: _Candidate) -> bool:
+    return all(
+        other.free_bytes > other.limit_bytes * _RULED_OUT_FREE for other in candidates if other is not best
+    )
 
 
 def _limit(candidate: _Candidate, *, certain: bool) -> Limit:

@@ -23,6 +23,8 @@ import h11
 from oomtracer.server.routes import Response
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from oomtracer.server.routes import Headers
 
 _READ_BYTES = 16 * 1024
@@ -48,6 +50,8 @@ class Limits:
     """Open at once; one more closes the one that has waited longest."""
     unsent_bytes: int = 8 * 1024 * 1024
     """Held for slow readers, all together; more resets the slowest. One response of any size is allowed."""
+    turn_seconds: float = 0.005
+    """For answers, all together, before the loop gets its turn: a crowd may not hold up what else runs there."""
 
 
 class Phase(Enum):
@@ -71,6 +75,9 @@ class Owner(Protocol):
 
     def moved(self, connection: Connection) -> None:
         """Note that a connection entered a phase, CLOSED included."""
+
+    def later(self, step: Callable[[], None]) -> None:
+        """Call ``step`` when its turn has come."""
 
 
 class Connection:
@@ -143,11 +150,12 @@ class Connection:
             self.close()
         elif self.phase is not Phase.CLOSING:
             self._http.receive_data(data)
-            self._advance()
+            self._read(wanted=False)
+            self._owner.later(self._advance)
 
     def _advance(self) -> None:
-        """Answer at most one request, so that a pipeline of them does not hold the loop."""
-        if self.phase is Phase.CLOSED:
+        """Answer at most one request; the next one of a pipeline waits for its turn."""
+        if self.phase in (Phase.CLOSING, Phase.CLOSED):
             return
         try:
             event = self._http.next_event()
@@ -204,7 +212,7 @@ class Connection:
         self._read(wanted=not pipelined)
         if pipelined:
             self._enter(Phase.READING, self._owner.limits.header_seconds)
-            self._loop.call_soon(self._advance)
+            self._owner.later(self._advance)
         else:
             self._enter(Phase.WAITING, self._owner.limits.idle_seconds)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import time
+from collections import deque
 from typing import TYPE_CHECKING, Self
 
 from oomtracer.server.address import BindAddress, open_listeners
@@ -13,6 +15,7 @@ from oomtracer.server.routes import Router
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
     from types import TracebackType
 
     from oomtracer.server.routes import Routes
@@ -48,6 +51,8 @@ class HttpServer:
         self._connections: dict[Connection, None] = {}
         self._retry: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
+        self._turns: deque[Callable[[], None]] = deque()
+        self._turn_due = False
 
     async def __aenter__(self) -> Self:
         self._listeners = open_listeners(self._address)
@@ -94,6 +99,27 @@ class HttpServer:
                     await self._empty.wait()
             except TimeoutError:
                 _log.debug("closing %d connections that did not end by themselves", len(self._connections))
+
+    def later(self, step: Callable[[], None]) -> None:
+        """Call ``step`` when its turn has come.
+
+        All connections together get a few milliseconds of each iteration of the loop, so that clients, however
+        many, do not hold up what else runs on it.
+        """
+        self._turns.append(step)
+        if not self._turn_due:
+            self._turn_due = True
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        end = time.monotonic() + self.limits.turn_seconds
+        while self._turns:
+            self._turns.popleft()()
+            if time.monotonic() >= end:
+                break
+        self._turn_due = bool(self._turns)
+        if self._turn_due:
+            asyncio.get_running_loop().call_soon(self._turn)
 
     def moved(self, connection: Connection) -> None:
         """Note that ``connection`` entered a phase."""

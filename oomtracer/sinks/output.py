@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
 import select
 import weakref
 from collections import deque
 
 from oomtracer.errors import OutputError, errno_name
+
+logger = logging.getLogger("oomtracer.output")
 
 CHUNK_BYTES = select.PIPE_BUF
 DEFAULT_QUEUE_BYTES = 8 << 20
@@ -40,6 +43,7 @@ class OutputWriter:
         self._queue_bytes = queue_bytes
         self._queue: deque[bytes] = deque()
         self._waiting = False
+        self._losing = False
         self._poll = select.poll()
         self._poll.register(self._fd, select.POLLOUT)
         self._drained = asyncio.Event()
@@ -48,13 +52,19 @@ class OutputWriter:
     def write(self, report: bytes) -> None:
         """Queue one report, and write as much as there is room for now."""
         if self.failed.done() or self.queued_bytes + len(report) > self._queue_bytes:
-            self.lost += 1
+            self._lose_one()
             return
         self._queue.append(report)
         self.queued_bytes += len(report)
         self._drained.clear()
         if not self._waiting:
             self._write_some()
+
+    def _lose_one(self) -> None:
+        self.lost += 1
+        if not self.failed.done() and not self._losing:
+            self._losing = True
+            logger.error("%s takes no data: reports are being lost", self._name)
 
     async def flush(self, deadline_s: float) -> None:
         """Wait until all is written. Raises OutputError when that takes longer than ``deadline_s``."""
@@ -77,6 +87,7 @@ class OutputWriter:
             reason = "its reader is gone" if error.errno == errno.EPIPE else errno_name(error.errno or 0)
             return self._give_up(OutputError(f"cannot write reports to {self._name}: {reason}"))
         self._stop_waiting()
+        self._losing = False
         self._drained.set()
         return None
 

@@ -41,7 +41,9 @@ def explained(error: LoadError) -> UnsupportedError:
 def _hint(error: LoadError) -> str:
     if facts.lockdown() == "confidentiality":
         return "the kernel is locked down (confidentiality): boot with lockdown=integrity, or none"
-    if error.number == errno.EPERM:
+    if error.number in (errno.EMFILE, errno.ENFILE):
+        return "this process may open too few files: raise RLIMIT_NOFILE (systemd: LimitNOFILE=)"
+    if error.number in (errno.EPERM, errno.ENOSYS):
         return (
             "the kernel forbids bpf() here although the capabilities are there: look for a seccomp profile that "
             "blocks bpf(2), a user namespace, or RLIMIT_MEMLOCK before Linux 5.11 (CAP_SYS_RESOURCE)"

@@ -61,6 +61,7 @@ class Tracer:
         self._stack = ExitStack()
         self._loaded = False
         self._counted = (0, 0)
+        self._told_lost = 0
 
     def __enter__(self) -> Self:
         require_privileges()
@@ -120,8 +121,16 @@ class Tracer:
                 return
             for record in records:
                 deliver(record)
+            if len(records) < BATCH:
+                self._tell_losses()
 
         loop.add_reader(self._ring.fileno(), drain)
+
+    def _tell_losses(self) -> None:
+        lost = self.records_lost()
+        if lost > self._told_lost:
+            logger.error("the ring was full: %d kills lost so far (raise --ring-size)", lost)
+        self._told_lost = lost
 
     def stop(self, loop: asyncio.AbstractEventLoop, deliver: Callable[[bytes], None]) -> None:
         """Detach, then hand over what the ring still holds."""

@@ -182,8 +182,8 @@ def _deaf(server: HttpServer, request: bytes) -> Iterator[socket.socket]:
         yield client
 
 
-def test_a_pipeline_gives_the_loop_back_after_each_answer() -> None:
-    """A hundred requests in one packet are answered one per turn of the loop."""
+def test_answers_give_the_loop_back() -> None:
+    """However many requests come at once, the loop gets its turn when the time for answers is used up."""
     calls: list[int] = []
     turns = 0
 
@@ -194,7 +194,7 @@ def test_a_pipeline_gives_the_loop_back_after_each_answer() -> None:
     async def scenario() -> None:
         nonlocal turns
         request = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n" * 100
-        listening = HttpServer(parse_bind_address("127.0.0.1:0"), {"/": count})
+        listening = HttpServer(parse_bind_address("127.0.0.1:0"), {"/": count}, limits=Limits(turn_seconds=0))
         async with listening as server, harness.client(server) as (_, writer):
             writer.write(request)
             while len(calls) < 100:
