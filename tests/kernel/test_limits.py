@@ -49,6 +49,28 @@ def test_the_fullest_of_several_limits(
     assert limit_hit["certain"]
 
 
+def test_memory_charged_from_elsewhere_is_not_certain(
+    make_cgroup: CgroupMaker, grow: Grow, kernel_log: KernelLog
+) -> None:
+    """A process of another cgroup fills the victim's: its limit is told, though it does not hold the trigger."""
+    parent = make_cgroup("/oomtracer-test").limit(512 * MIB)
+    mine, other = parent.below("mine").limit(16 * MIB), parent.below("other")
+
+    def write_into_it() -> int:
+        with grow.start(mine, "remote", 64 * MIB, other.procs) as writer:
+            assert writer.stdout
+            pid = int(writer.stdout.readline())
+            assert writer.wait(30) == 0
+        return pid
+
+    with Agent() as agent:
+        logged = kernel_log.paced(write_into_it)
+        report = agent.report_of(logged.tid)
+    assert report["trigger"]["cgroup"] == other.path
+    assert report["limit"]["cgroup"] == logged.oom_memcg == mine.path
+    assert not report["limit"]["certain"]
+
+
 def test_contended_limits_are_never_falsely_certain(
     make_cgroup: CgroupMaker, grow: Grow, kernel_log: KernelLog
 ) -> None:

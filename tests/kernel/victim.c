@@ -8,6 +8,7 @@
  *   victim PROCS share BYTES            the same as grow, with a second process in the same memory
  *   victim PROCS init BYTES             the same as grow, by process 1 of a new pid namespace
  *   victim PROCS user BYTES UID         the same as grow, as another user, with an oom_score_adj of 321
+ *   victim PROCS remote BYTES OTHER     a process of OTHER writes the BYTES into a process of PROCS
  *   victim PROCS storm BYTES COUNT      COUNT times: a child enters the cgroup and grows; one at a time
  *
  * PROCS is the cgroup.procs file to enter. NAME may hold any bytes, as \xNN.
@@ -23,6 +24,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -40,8 +42,7 @@ static void write_file(const char *path, const char *text)
 
 static void touch_memory(void)
 {
-	char *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (memory == MAP_FAILED)
 		err(1, "mmap");
@@ -98,6 +99,38 @@ static void set_name(const char *escaped)
 	prctl(PR_SET_NAME, name);
 }
 
+/* Charged to the process whose memory it is, asked for by the one that writes. */
+static int write_into_another(const char *procs, const char *other)
+{
+	char source[4096] = "";
+	struct iovec here = {source, sizeof(source)}, there = {NULL, sizeof(source)};
+	char *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int ready[2];
+	pid_t child;
+
+	if (memory == MAP_FAILED || pipe(ready) != 0)
+		err(1, "mmap, pipe");
+	child = fork();
+	if (child == 0) {
+		write_file(procs, "0");
+		write_file("/proc/self/oom_score_adj", "1000");
+		if (write(ready[1], "", 1) != 1)
+			_exit(1);
+		wait_forever(NULL);
+	}
+	if (read(ready[0], source, 1) != 1)
+		errx(1, "the other process did not start");
+	write_file(other, "0");
+	for (size_t i = 0; i < bytes; i += sizeof(source)) {
+		there.iov_base = memory + i;
+		if (process_vm_writev(child, &here, 1, &there, 1, 0) < 0)
+			break;
+	}
+	kill(child, SIGTERM);
+	printf("%d\n", child);
+	return wait_for_children() == 1 ? 0 : 1;
+}
+
 static void storm(const char *procs, int count)
 {
 	for (int i = 0; i < count; i++) {
@@ -123,6 +156,8 @@ int main(int argc, char **argv)
 		storm(procs, atoi(argv[4]));
 		return 0;
 	}
+	if (strcmp(mode, "remote") == 0)
+		return write_into_another(procs, argv[4]);
 	write_file(procs, "0");
 	if (argc > 4 && strcmp(mode, "grow") == 0)
 		set_name(argv[4]);
@@ -139,8 +174,7 @@ int main(int argc, char **argv)
 		clone(wait_forever, child_stack + sizeof(child_stack), CLONE_VM | SIGCHLD, NULL);
 		touch_memory();
 	} else if (strcmp(mode, "init") == 0) {
-		if (clone(touch_as_init, child_stack + sizeof(child_stack), CLONE_NEWPID | SIGCHLD,
-			  NULL) < 0)
+		if (clone(touch_as_init, child_stack + sizeof(child_stack), CLONE_NEWPID | SIGCHLD, NULL) < 0)
 			err(1, "clone");
 		return wait_for_children() == 1 ? 0 : 1;
 	} else if (strcmp(mode, "user") == 0) {
