@@ -107,60 +107,45 @@ class Metrics:
 
     def collect(self) -> Iterator[Metric]:
         """Called by the registry at each scrape."""
-        sources = self._sources
-        yield _gauge(
-            "build_info",
-            "The program and the library it loads with.",
-            1,
-            version=sources.version,
-            libbpf=sources.libbpf,
-        )
-        events = CounterMetricFamily(
-            f"{PREFIX}events", "Records by stage and reason.", labels=("stage", "reason")
-        )
-        events.add_metric(("observed", "ebpf_capture"), sources.observed())
-        yield events
+        yield from self._of_reports()
+        yield from self._of_sources(self._sources)
+        kernel_kills = self._sources.kernel_kills()
+        if kernel_kills is not None:
+            text = "The kernel's own count since boot (/proc/vmstat oom_kill)."
+            yield _counter("kernel_kills", text, kernel_kills)
+
+    def _of_reports(self) -> Iterator[Metric]:
         yield _kills("kills", "Processes killed.", self._kills)
         yield _kills("incidents", "Runs of the OOM killer; a group kill is one.", self._incidents)
         yield _labelled("unit_kills", "Processes killed in systemd units.", "unit", self._units)
-        yield _counter(
-            "selftest_kills", "Kills that oomtracer selftest made; not in kills_total.", self._selftests
-        )
+        text = "Kills that oomtracer selftest made; not in kills_total."
+        yield _counter("selftest_kills", text, self._selftests)
         yield _counter("marks_without_kill", "Victims that were exiting already.", self._marks)
-        yield _counter(
-            "shared_memory_kills", "Processes killed because they share a victim's memory.", self._sharers
-        )
-        yield _counter(
-            "repeated_kills", "Kills of processes told before as sharers of memory.", sources.repeated()
-        )
-        yield _counter(
-            "second_kills",
-            "Group members that the kernel killed, and counted, once more.",
-            sources.second_kills(),
-        )
-        yield _gauge(
-            "last_kill_timestamp_seconds",
-            "Unix time of the last kill; 0 before the first.",
-            self._last_kill_seconds,
-        )
-        yield _labelled(
-            "lost_events", "Kills not reported, by where they were lost.", "stage", sources.lost()
-        )
-        kernel_kills = sources.kernel_kills()
-        if kernel_kills is not None:
-            yield _counter(
-                "kernel_kills", "The kernel's own count since boot (/proc/vmstat oom_kill).", kernel_kills
-            )
-        yield _labelled(
-            "hook_attached", "Whether a kernel hook is attached.", "hook", sources.hooks(), GaugeMetricFamily
-        )
-        yield _gauge(
-            "output_queue_bytes", "Reports that standard output has not taken yet.", sources.queued_bytes()
-        )
-        yield _labelled(
-            "http_connections", "Connections to this page's server.", "result", sources.connections()
-        )
+        text = "Processes killed because they share a victim's memory."
+        yield _counter("shared_memory_kills", text, self._sharers)
+        text = "Unix time of the last kill; 0 before the first."
+        yield _gauge("last_kill_timestamp_seconds", text, self._last_kill_seconds)
         yield self._latency()
+
+    def _of_sources(self, sources: Sources) -> Iterator[Metric]:
+        labels = {"version": sources.version, "libbpf": sources.libbpf}
+        yield _gauge("build_info", "The program and the library it loads with.", 1, **labels)
+        text = "Records by stage and reason."
+        events = CounterMetricFamily(f"{PREFIX}events", text, labels=("stage", "reason"))
+        events.add_metric(("observed", "ebpf_capture"), sources.observed())
+        yield events
+        text = "Kills of processes told before as sharers of memory."
+        yield _counter("repeated_kills", text, sources.repeated())
+        text = "Group members that the kernel killed, and counted, once more."
+        yield _counter("second_kills", text, sources.second_kills())
+        text = "Kills not reported, by where they were lost."
+        yield _labelled("lost_events", text, "stage", sources.lost())
+        text = "Whether a kernel hook is attached."
+        yield _labelled("hook_attached", text, "hook", sources.hooks(), GaugeMetricFamily)
+        text = "Reports that standard output has not taken yet."
+        yield _gauge("output_queue_bytes", text, sources.queued_bytes())
+        text = "Connections to this page's server."
+        yield _labelled("http_connections", text, "result", sources.connections())
 
     def _latency(self) -> Metric:
         bounds = [*map(str, LATENCY_BUCKETS_SECONDS), "+Inf"]
