@@ -73,7 +73,9 @@ class _App:
     def _watch_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for number in STOP_SIGNALS:
-            loop.add_signal_handler(number, self._signalled, number)
+            # Whoever started us with nohup does not want us to end with the terminal.
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                loop.add_signal_handler(number, self._signalled, number)
 
     def _signalled(self, number: int) -> None:
         for each in STOP_SIGNALS:

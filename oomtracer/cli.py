@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from contextlib import suppress
@@ -154,6 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(1)
     except (OSError, MemoryError) as error:  # too few descriptors, processes or bytes, wherever it shows
+        logging.getLogger("oomtracer.cli").debug("refused", exc_info=True)
         reason = errno_name(error.errno) if isinstance(error, OSError) and error.errno else str(error)
         _to_null(1)
         _fail(OomTracerError(f"the system refused: {reason or type(error).__name__}", hint=_LIMITS))

@@ -27,22 +27,27 @@ def with_only(*capabilities: str) -> list[str]:
     return ["setpriv", f"--bounding-set=-all{kept}", f"--inh-caps=-all{kept}"]
 
 
-def loaded() -> tuple[str, str]:
-    """Our programs in the kernel, and everything that is mounted."""
+def loaded() -> set[str]:
+    """The ids of our programs in the kernel."""
     programs = subprocess.run(["bpftool", "prog", "show"], capture_output=True, text=True, check=True).stdout
-    ours = re.findall(r"name (mark_victim_task|signal_generate)", programs)
-    return "".join(ours), Path("/proc/self/mounts").read_text()
+    return set(re.findall(r"^(\d+): .* name (?:mark_victim_tas|signal_generat)", programs, re.MULTILINE))
+
+
+def wait_for_none_but(before: set[str]) -> None:
+    """The kernel frees programs a little after the last descriptor is closed."""
+    wait_until(lambda: loaded() <= before, "our programs are gone")
 
 
 def test_it_leaves_nothing_behind(make_cgroup: CgroupMaker, grow: Grow) -> None:
     """After a clean stop no program is loaded and nothing is mounted that was not before."""
-    before = loaded()
+    before, mounts = loaded(), Path("/proc/self/mounts").read_text()
     cgroup = make_cgroup("/oomtracer-test").limit(16 * MIB)
     with Agent() as agent:
-        assert loaded()[0] != before[0]
+        assert loaded() - before
         agent.report_of(grow(cgroup))
         assert agent.stop(signal.SIGINT) == (0, [])
-    assert loaded() == before
+    wait_for_none_but(before)
+    assert Path("/proc/self/mounts").read_text() == mounts
 
 
 def test_three_capabilities_are_enough(make_cgroup: CgroupMaker, grow: Grow) -> None:
@@ -142,6 +147,17 @@ def test_a_second_signal_ends_it_at_once(make_cgroup: CgroupMaker, grow: Grow) -
         agent.log.until("SIGINT: stopping")
         agent.process.send_signal(signal.SIGINT)
         assert agent.process.wait(3) == -signal.SIGINT
+
+
+def test_a_hangup_stops_it_unless_it_was_started_with_nohup(make_cgroup: CgroupMaker, grow: Grow) -> None:
+    """SIGHUP is a clean stop; ignored from the start, as by nohup, it stays ignored."""
+    cgroup = make_cgroup("/oomtracer-test").limit(16 * MIB)
+    with Agent() as agent:
+        assert agent.stop(signal.SIGHUP) == (0, [])
+    with Agent(prefix=["nohup"]) as agent:
+        agent.process.send_signal(signal.SIGHUP)
+        agent.report_of(grow(cgroup))
+        assert agent.stop() == (0, [])
 
 
 def test_metrics_of_a_real_kill(make_cgroup: CgroupMaker, grow: Grow) -> None:
