@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 # Debian packages: compilers and libraries of the build, and the tools that tests and checks call.
-PACKAGES := ca-certificates clang clang-format gcc libbpf-dev libc6-dev llvm lz4 python3 python3-dev python3-venv \
+PACKAGES := ca-certificates clang clang-format gcc libbpf-dev libc6-dev llvm lz4 openssl python3 python3-dev python3-venv \
 	xz-utils zstd bpftool
 
 BPF_SOURCES := $(wildcard bpf/src/*.c bpf/src/*.h bpf/headers/*.h)

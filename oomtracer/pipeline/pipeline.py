@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from oomtracer.codec import RecordError, decode
 from oomtracer.events import Outcome
+from oomtracer.pipeline.fan_out import hand_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from oomtracer.events import OomReport
     from oomtracer.pipeline.attribute import Attributor
     from oomtracer.sinks import Sink
 
@@ -63,15 +63,7 @@ class Pipeline:
             # The kernel counts it too if it is a kill of its own, not the mark of a further thread.
             self.repeated += report.outcome is not Outcome.ALREADY_EXITING and not report.shared_memory
             return
-        self._hand_out(report)
-
-    def _hand_out(self, report: OomReport) -> None:
-        for sink in self._sinks:
-            try:
-                sink.emit(report)
-            except Exception:  # as above: neither the other sinks nor the reports behind
-                self.untold += 1
-                logger.exception("a report of the kill of process %d was lost", report.victim.pid)
+        self.untold += hand_out(report, self._sinks)
 
     def _follow(self, seq: int) -> None:
         gap = seq - self._last_seq - 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -13,3 +14,8 @@ class Sink(Protocol):
 
     def emit(self, report: OomReport) -> None:
         """Take one report."""
+
+
+def age_s(report: OomReport) -> float:
+    """Seconds since the kill, on the boot clock: the time of day may jump, this does not."""
+    return max(time.clock_gettime_ns(time.CLOCK_BOOTTIME) - report.boot_time_ns, 0) / 1e9

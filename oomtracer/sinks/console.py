@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from oomtracer.events import Outcome, Scope, WorkloadKind
-from oomtracer.printable import printable
+from oomtracer.printable import printable, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from oomtracer.events import CgroupLevel, Limit, OomReport, Workload
     from oomtracer.sinks.output import OutputWriter
 
-_UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
-_KIB = 1024
 _SCOPES = {
     Scope.GLOBAL: "the node is out of memory",
     Scope.MEMCG: "a cgroup is at its limit",
@@ -27,21 +25,6 @@ _OUTCOMES = {
     Outcome.ALREADY_EXITING: "was exiting already, not killed",
     Outcome.UNKNOWN: "marked for killing",
 }
-
-
-def size(size_bytes: int | None) -> str:
-    """``31.5 MiB``, with three digits that count; ``?`` where unknown."""
-    if size_bytes is None:
-        return "?"
-    if abs(size_bytes) < _KIB:
-        return f"{size_bytes} B"
-    value = float(size_bytes)
-    for unit in _UNITS:
-        value /= _KIB
-        if abs(value) < _KIB or unit == _UNITS[-1]:
-            break
-    digits = 0 if value >= 100 else 1
-    return f"{value:.{digits}f} {unit}"
 
 
 def workload_name(workload: Workload) -> str:

@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -19,9 +19,10 @@ from prometheus_client.exposition import choose_encoder
 
 from oomtracer.cgroups import unit_label
 from oomtracer.events import LimitOwner, Outcome, Scope
+from oomtracer.sinks import age_s
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from prometheus_client.core import Metric
 
@@ -39,13 +40,13 @@ _KILL_LABELS = ("scope", "limit_owner")
 class Sources:
     """What other components count; each is asked at every scrape.
 
-    ``lost`` maps a stage to reports lost there, ``hooks`` a hook to whether it is attached,
+    ``events`` maps stage and reason to records, ``lost`` a stage to reports lost there, ``hooks`` a hook to whether it is attached,
     ``kernel_kills`` is ``/proc/vmstat oom_kill`` (None where the kernel has no such line).
     """
 
     version: str
     libbpf: str
-    observed: Callable[[], int]
+    events: Callable[[], Mapping[tuple[str, str], int]]
     lost: Callable[[], Mapping[str, int]]
     hooks: Callable[[], Mapping[str, bool]]
     repeated: Callable[[], int]
@@ -55,11 +56,19 @@ class Sources:
     connections: Callable[[], Mapping[str, int]]
 
 
+class Collector(Protocol):
+    """More metrics of others."""
+
+    def collect(self) -> Iterable[Metric]:
+        """The families, asked at every scrape."""
+
+
 class Metrics:
     """A sink that counts reports, and the page that ``/metrics`` serves."""
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
+        self._collectors: list[Collector] = []
         self._kills: Counter[tuple[str, str]] = Counter()
         self._incidents: Counter[tuple[str, str]] = Counter()
         self._units: Counter[str] = Counter()
@@ -73,9 +82,13 @@ class Metrics:
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
 
+    def add(self, *collectors: Collector) -> None:
+        """Show the metrics of these too."""
+        self._collectors += collectors
+
     def emit(self, report: OomReport) -> None:
         """Count one report."""
-        self._observe_latency(report.boot_time_ns)
+        self._observe_latency(age_s(report))
         if report.selftest:
             self._selftests += 1
         elif report.shared_memory:
@@ -95,8 +108,7 @@ class Metrics:
         if unit is not None:
             self._units[unit if unit in self._units or len(self._units) < MAX_UNITS else OTHER_UNITS] += 1
 
-    def _observe_latency(self, boot_time_ns: int) -> None:
-        seconds = max(time.clock_gettime_ns(time.CLOCK_BOOTTIME) - boot_time_ns, 0) / 1e9
+    def _observe_latency(self, seconds: float) -> None:
         self._latencies[bisect_left(LATENCY_BUCKETS_SECONDS, seconds)] += 1
         self._latency_sum_seconds += seconds
 
@@ -113,6 +125,8 @@ class Metrics:
         if kernel_kills is not None:
             text = "The kernel's own count since boot (/proc/vmstat oom_kill)."
             yield _counter("kernel_kills", text, kernel_kills)
+        for collector in self._collectors:
+            yield from collector.collect()
 
     def _of_reports(self) -> Iterator[Metric]:
         yield _kills("kills", "Processes killed.", self._kills)
@@ -130,9 +144,11 @@ class Metrics:
     def _of_sources(self, sources: Sources) -> Iterator[Metric]:
         labels = {"version": sources.version, "libbpf": sources.libbpf}
         yield _gauge("build_info", "The program and the library it loads with.", 1, **labels)
-        text = "Records by stage and reason."
-        events = CounterMetricFamily(f"{PREFIX}events", text, labels=("stage", "reason"))
-        events.add_metric(("observed", "ebpf_capture"), sources.observed())
+        events = CounterMetricFamily(
+            f"{PREFIX}events", "Kills by stage and reason.", labels=("stage", "reason")
+        )
+        for stage_and_reason, count in sorted(sources.events().items()):
+            events.add_metric(stage_and_reason, count)
         yield events
         text = "Kills of processes told before as sharers of memory."
         yield _counter("repeated_kills", text, sources.repeated())

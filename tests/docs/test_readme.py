@@ -19,9 +19,15 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import oomtracer.errors
+from oomtracer.config import PodMetrics
 from oomtracer.events import OomReport
+from oomtracer.kube.trouble import Trouble
+from oomtracer.sinks.cluster_metrics import ClusterMetrics, ClusterSources, Latencies
 from oomtracer.sinks.jsonl import to_json
+from oomtracer.sinks.kube_events import DROP_REASONS
+from oomtracer.sinks.mark import LATENCY_BUCKETS_S, all_outcomes
 from oomtracer.sinks.metrics import MAX_UNITS, Metrics, Sources
+from oomtracer.sinks.pod_metrics import PodKills
 from oomtracer.tracer import HOOKS
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +49,7 @@ def ask(*arguments: str) -> str:
         capture_output=True,
         text=True,
         check=True,
-        env={"COLUMNS": "200"},
+        env={"COLUMNS": "200", "HOME": "/nonexistent"},
         timeout=60,
     )
     return done.stdout
@@ -69,7 +75,8 @@ def flags_of(command: str) -> set[str]:
 
 def defaults_of(command: str) -> dict[str, str]:
     """Each flag's default, as far as its help tells one."""
-    options = re.split(r"^  (?=-)", help_of(command), flags=re.MULTILINE)[1:]
+    unwrapped = re.sub(r"-\n +", "-", help_of(command))
+    options = re.split(r"^  (?=-)", unwrapped, flags=re.MULTILINE)[1:]
     told = ((option.split()[0], re.search(r"default:\s+([^\];]+)\]", option)) for option in options)
     return {flag: found[1] for flag, found in told if found}
 
@@ -77,6 +84,11 @@ def defaults_of(command: str) -> dict[str, str]:
 def all_flags() -> set[str]:
     """The flags of all commands."""
     return set().union(*(flags_of(command) for command in commands()))
+
+
+def negations() -> set[str]:
+    """The other form of those that are on or off."""
+    return {flag for command in commands() for flag in re.findall(r"/ (--no-[a-z-]+)", help_of(command))}
 
 
 def all_variables() -> set[str]:
@@ -125,23 +137,56 @@ def report_keys() -> set[str]:
     return {key for key in paths(to_json(sample(OomReport))) if not key.startswith(REPEATED)}
 
 
-def metrics_page() -> str:
-    """The metrics of an agent that has seen nothing."""
+def host_metrics() -> Metrics:
+    """The metrics of an agent without a cluster that has seen nothing."""
     sources = Sources(
         version="1",
         libbpf="v1",
+        events=lambda: {("observed", "ebpf_capture"): 0},
         lost=lambda: dict.fromkeys(stages(), 0),
         hooks=lambda: {hook.name: True for hook in HOOKS},
         kernel_kills=lambda: 0,
         connections=lambda: dict.fromkeys(("accepted", "evicted", "refused"), 0),
         **dict.fromkeys(plain_counts(), lambda: 0),
     )
-    return Metrics(sources).page("text/plain")[0].decode()
+    return Metrics(sources)
+
+
+def cluster_metrics() -> Metrics:
+    """The metrics of one with marks and Events that has seen nothing; its events_total has all stages."""
+    told = ("sent", "updated", *DROP_REASONS)
+    verbs = ("list", "watch")
+    sources = ClusterSources(
+        marked=lambda: dict.fromkeys(all_outcomes(), 0),
+        mark_latencies=lambda: Latencies(
+            bounds_s=LATENCY_BUCKETS_S, counts=[0] * (len(LATENCY_BUCKETS_S) + 1), sum_s=0.0
+        ),
+        is_fenced=lambda: False,
+        is_in_contact=lambda: False,
+        kube_events=lambda: dict.fromkeys(told, 0),
+        pod_requests=lambda: dict.fromkeys(verbs, 0),
+        pod_request_errors=lambda: {kind.value: 0 for kind in Trouble},
+        **dict.fromkeys(
+            (
+                *("pending_marks", "marked_pods", "pending_kube_events", "pods", "waiting_for_names"),
+                *("missed_pod_changes", "last_sync_s"),
+            ),
+            lambda: 0,
+        ),
+    )
+    metrics = host_metrics()
+    metrics.add(ClusterMetrics(sources), PodKills(lambda: (), PodMetrics.ALL))
+    return metrics
+
+
+def page_of(metrics: Metrics) -> str:
+    """What Prometheus gets."""
+    return metrics.page("text/plain")[0].decode()
 
 
 def plain_counts() -> list[str]:
     """The sources that are asked for one number."""
-    other = {"version", "libbpf", "lost", "hooks", "kernel_kills", "connections"}
+    other = {"version", "libbpf", "lost", "hooks", "kernel_kills", "connections", "events"}
     return [field.name for field in dataclasses.fields(Sources) if field.name not in other]
 
 
@@ -178,7 +223,7 @@ def test_what_a_document_names_exists(path: Path) -> None:
     snippets = re.findall(r"`[^`\n]+`|^```[a-z]*\n.*?^```$", text, re.MULTILINE | re.DOTALL)
     spoken = "\n".join(snippets)
     assert set(re.findall(r"\boomtracer ([a-z]+)", spoken)) <= set(commands())
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", spoken)) <= all_flags() | builder_flags()
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", spoken)) <= all_flags() | negations() | builder_flags()
     assert set(re.findall(r"OOMTRACER_[A-Z_]+", text)) <= all_variables() | TEST_VARIABLES
     assert set(re.findall(r"\bmake ([a-z]+)", spoken)) <= make_targets()
 
@@ -264,7 +309,7 @@ def test_every_metric_is_told() -> None:
     """The table of metrics has the program's, with their types and labels."""
     families = [
         family
-        for family in text_string_to_metric_families(metrics_page())
+        for family in text_string_to_metric_families(page_of(cluster_metrics()))
         if family.name.startswith("oom_tracer_")
     ]
     told = {code(row[0]): row[1] for row in table("metric")}
@@ -280,11 +325,17 @@ def test_every_metric_is_told() -> None:
 
 
 def test_the_number_of_series_is_told() -> None:
-    """The formula counts the series of an agent that has seen no kill of a unit."""
-    series = [line for line in metrics_page().splitlines() if line and not line.startswith("#")]
-    found = re.search(r"\*\*(\d+) \+ U\*\*.*?at\s+most (\d+)\.", README, re.DOTALL)
+    """The formulas count the series of an agent that has seen no kill, without and with a cluster."""
+    counts = [
+        sum(1 for line in page_of(metrics).splitlines() if line and not line.startswith("#"))
+        for metrics in (host_metrics(), cluster_metrics())
+    ]
+    # Besides what the half itself counts: the four stages of events_total that only a cluster has.
+    more_stages = 4
+    found = re.search(r"\*\*(\d+) \+ U\*\*.*?at\s+most (\d+)\b.*?\*\*(\d+) more\*\*", README, re.DOTALL)
     assert found
-    assert (int(found[1]), int(found[2])) == (len(series), MAX_UNITS + 1)
+    assert (int(found[1]), int(found[2])) == (counts[0], MAX_UNITS + 1)
+    assert int(found[3]) == counts[1] - counts[0] + more_stages
 
 
 def test_every_hook_is_told() -> None:

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oomtracer.events import Group, LimitOwner, Outcome, Runtime, Scope, Workload, WorkloadKind
-from oomtracer.sinks.console import Console, block, size, workload_name
+from oomtracer.printable import size
+from oomtracer.sinks.console import Console, block, workload_name
 
 from . import builders, strategies
 from .builders import (

@@ -32,7 +32,9 @@ _FOREIGN = {
 
 def loaded(*arguments: str) -> tuple[str, set[str]]:
     """Tell the exit code and the top-level modules after a command that could not trace."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("OOMTRACER_")}
+    named = ("OOMTRACER_", "KUBE")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(named)}
+    environment["HOME"] = "/nonexistent"
     command = [sys.executable, "-c", _PROBE, *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
     code, *modules = done.stdout.splitlines()[-1].split()
@@ -48,6 +50,12 @@ def test_run_without_metrics_loads_nothing_foreign_but_its_command_line():
     assert not {
         module for module in modules if module.startswith(("oomtracer.server", "oomtracer.sinks.metrics"))
     }
+    # Only the question whether there is a cluster at all is asked.
+    assert {module for module in modules if module.startswith("oomtracer.kube")} == {
+        "oomtracer.kube",
+        "oomtracer.kube.source",
+    }
+    assert not {module for module in modules if module.startswith(("oomtracer.policy", "oomtracer.unmark"))}
 
 
 def test_run_with_metrics_loads_the_server_before_the_first_kill():

@@ -26,7 +26,7 @@ def metrics(**changes) -> Metrics:
         connections=lambda: {"accepted": 0},
         version="9.9",
         libbpf="v1.1",
-        observed=lambda: 3,
+        events=lambda: {("observed", "ebpf_capture"): 3},
         repeated=lambda: 1,
         lost=lambda: {"ring": 2, "stdout": 0},
         hooks=lambda: {"tp_btf/mark_victim": True, "tp_btf/signal_generate": False},

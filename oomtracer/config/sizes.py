@@ -1,11 +1,9 @@
-"""What a command was asked to do: one frozen value, checked at the edge."""
+"""Sizes in bytes, with the units that people write."""
 
 from __future__ import annotations
 
 import mmap
 import re
-from dataclasses import dataclass
-from enum import StrEnum
 
 from oomtracer.errors import UsageError
 
@@ -15,41 +13,6 @@ _MAX_RING_SIZE_BYTES = 1 << 30
 _MIN_RING_SIZE_BYTES = 8 << 10
 _SIZE = re.compile(r"([0-9]{1,12}) ?(?:([KMG])(?:i?B)?|B)?", re.IGNORECASE | re.ASCII)
 _FACTORS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-
-
-class OutputFormat(StrEnum):
-    """How reports are written to standard output; ``auto`` is text on a terminal, else JSON."""
-
-    AUTO = "auto"
-    TEXT = "text"
-    JSON = "json"
-
-
-class OnUnsupported(StrEnum):
-    """What to do where this kernel or these privileges cannot do it."""
-
-    EXIT = "exit"
-    IDLE = "idle"
-
-
-class LogLevel(StrEnum):
-    """The least severe message that is logged to standard error."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARNING = "warning"
-    ERROR = "error"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Config:
-    """The flags of ``oomtracer run``, checked. ``metrics_bind_address`` is None where it is off."""
-
-    output: OutputFormat = OutputFormat.AUTO
-    node_name: str
-    ring_size_bytes: int = DEFAULT_RING_SIZE_BYTES
-    metrics_bind_address: str | None = None
-    on_unsupported: OnUnsupported = OnUnsupported.EXIT
 
 
 def parse_size(text: str, *, flag: str) -> int:

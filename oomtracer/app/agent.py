@@ -1,4 +1,4 @@
-"""``oomtracer run``: builds the parts, runs them until a signal or a failure, stops them in order."""
+"""The composition root: what there is on every host, and the order of start and stop."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from oomtracer import __version__
 from oomtracer.config import Config, OnUnsupported, OutputFormat
@@ -25,6 +25,8 @@ from oomtracer.tracer import Tracer
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from oomtracer.app.cluster import ClusterHalf
+    from oomtracer.config import Cluster
     from oomtracer.sinks import Sink
     from oomtracer.sinks.metrics import Metrics
 
@@ -54,6 +56,7 @@ class _App:
         self._stop = asyncio.Event()
         self._tracer = Tracer(ring_size_bytes=config.ring_size_bytes)
         self._pipeline: Pipeline | None = None
+        self._cluster: ClusterHalf | None = None
         self._fault = "starting"
 
     async def run(self) -> None:
@@ -68,7 +71,9 @@ class _App:
                     raise
                 await self._idle(error)
             else:
-                await self._trace([self._report_sink(), *([metrics] if metrics else [])])
+                if self._config.cluster:
+                    self._cluster = await self._join(stack, self._config.cluster, metrics)
+                await self._trace([self._report_sink()], metrics)
 
     def _watch_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -101,7 +106,7 @@ class _App:
             Sources(
                 version=__version__,
                 libbpf=libbpf_version(),
-                observed=lambda: self._pipeline.observed if self._pipeline else 0,
+                events=self._events,
                 repeated=lambda: self._pipeline.repeated if self._pipeline else 0,
                 lost=self._lost,
                 hooks=self._tracer.attached,
@@ -131,7 +136,17 @@ class _App:
         logger.error("idle, nothing is traced: %s; %s", error.message, error.hint)
         await self._stop.wait()
 
-    async def _trace(self, sinks: list[Sink]) -> None:
+    async def _join(self, stack: AsyncExitStack, cluster: Cluster, metrics: Metrics | None) -> ClusterHalf:
+        # Imported here: a host without a cluster carries nothing of it.
+        from oomtracer.app.cluster import ClusterHalf
+
+        half = ClusterHalf(cluster, node_name=self._config.node_name, has_metrics=metrics is not None)
+        await stack.enter_async_context(half)
+        if metrics:
+            metrics.add(*half.collectors())
+        return half
+
+    async def _trace(self, told: list[Sink], metrics: Metrics | None) -> None:
         # Attached already: what is killed while the symbols are read waits in the ring.
         attributor = Attributor(
             boot_id=facts.boot_id(),
@@ -139,17 +154,19 @@ class _App:
             symbols=KernelSymbols.load(),
             memory_nodes=facts.memory_nodes(),
         )
-        self._pipeline = Pipeline(attributor, sinks)
+        names = self._cluster.name(told) if self._cluster else None
+        sinks: list[Sink] = [names] if names else told
+        self._pipeline = Pipeline(attributor, [*([metrics] if metrics else []), *sinks])
         _protect()
         loop = asyncio.get_running_loop()
         self._tracer.start(loop, self._pipeline.handle)
         self._fault = ""
         logger.info("tracing OOM kills on %s, Linux %s", self._config.node_name, os.uname().release)
+        tasks = self._cluster.start() if self._cluster else []
         stop = asyncio.create_task(self._stop.wait(), name="stop")
+        ends: list[asyncio.Future[Any]] = [stop, self._writer.failed, self._tracer.failed, *tasks]
         try:
-            await asyncio.wait(
-                (stop, self._writer.failed, self._tracer.failed), return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stop.cancel()
             self._fault = "stopping"
@@ -159,8 +176,17 @@ class _App:
                 await self._finish()
         if self._tracer.failed.done():
             self._tracer.failed.result()
+        if self._cluster and (failure := self._cluster.failure()):
+            raise failure
 
     async def _finish(self) -> None:
+        try:
+            if self._cluster:
+                await self._cluster.stop()
+        finally:
+            await self._flush()
+
+    async def _flush(self) -> None:
         try:
             await self._writer.flush(FLUSH_SECONDS)
         finally:
@@ -169,6 +195,10 @@ class _App:
             observed = self._pipeline.observed if self._pipeline else 0
             logger.log(level, "kills observed: %d, lost: %s", observed, lost or "none")
 
+    def _events(self) -> Mapping[tuple[str, str], int]:
+        observed = self._pipeline.observed if self._pipeline else 0
+        return {("observed", "ebpf_capture"): observed} | (self._cluster.events() if self._cluster else {})
+
     def _lost(self) -> Mapping[str, int]:
         pipeline = self._pipeline
         return {
@@ -176,7 +206,7 @@ class _App:
             "decode": pipeline.undecodable if pipeline else 0,
             "attribute": pipeline.unattributable if pipeline else 0,
             "stdout": self._writer.lost,
-            "sink": pipeline.untold if pipeline else 0,
+            "sink": (pipeline.untold if pipeline else 0) + (self._cluster.untold if self._cluster else 0),
         }
 
 

@@ -1,0 +1,214 @@
+"""The commands: each takes its flags, imports what it needs and calls it."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from oomtracer import __version__
+from oomtracer.cli import flags
+from oomtracer.cli.streams import tell
+from oomtracer.config import (
+    Config,
+    KubernetesMode,
+    LogLevel,
+    MarkOn,
+    OnUnsupported,
+    OutputFormat,
+    PodMetrics,
+    parse_ring_size,
+)
+from oomtracer.config.cluster import DEFAULT_OPT_OUT_ANNOTATION, DEFAULT_PROTECTED_NAMESPACES
+from oomtracer.errors import OomTracerError, UnsupportedError, UsageError
+from oomtracer.logs import log_to_stderr
+
+cli = typer.Typer(
+    name="oomtracer",
+    help="Tells, for every out-of-memory kill of the Linux kernel, who was killed, whose limit was hit and why.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+_PROTECTED = sorted(DEFAULT_PROTECTED_NAMESPACES)
+
+
+@cli.command(short_help="Report each OOM kill on this host until SIGTERM, SIGINT or SIGHUP.")
+def run(  # noqa: PLR0913 - one parameter for each flag
+    *,
+    output: flags.Output = OutputFormat.AUTO,
+    node_name: flags.NodeName = "",
+    metrics_bind_address: flags.MetricsBindAddress = "",
+    ring_size: flags.RingSize = "1MiB",
+    on_unsupported: flags.Unsupported = OnUnsupported.EXIT,
+    log_level: flags.Level = LogLevel.INFO,
+    kubernetes: flags.Kubernetes = KubernetesMode.AUTO,
+    kubeconfig: flags.Kubeconfig = "",
+    context: flags.Context = "",
+    victim_annotation: flags.VictimAnnotation = "",
+    victim_label: flags.VictimLabel = "",
+    mark_on: flags.MarkOnFlag = MarkOn.NODE,
+    mark_jobs: flags.MarkJobs = False,
+    protect_namespace: flags.ProtectNamespace = _PROTECTED,
+    opt_out_annotation: flags.OptOutAnnotation = DEFAULT_OPT_OUT_ANNOTATION,
+    mark_max_age: flags.MarkMaxAge = "15m",
+    mark_min_pod_age: flags.MarkMinPodAge = "10m",
+    mark_budget: flags.MarkBudget = "1/10m",
+    mark_cooldown: flags.MarkCooldown = "30m",
+    require_admission_policy: flags.RequireAdmissionPolicy = False,
+    events: flags.Events = True,
+    pod_metrics: flags.PodMetricsFlag = PodMetrics.ALL,
+    qps: flags.Qps = 5.0,
+    burst: flags.Burst = 10,
+    start_jitter: flags.StartJitter = "10s",
+    pod_name: flags.PodName = "",
+    pod_namespace: flags.PodNamespace = "",
+) -> None:
+    """Report each OOM kill on this host until SIGTERM, SIGINT or SIGHUP; in a cluster name, tell and mark pods."""
+    log_to_stderr(log_level.value)
+    _require_linux()
+    from oomtracer import app
+    from oomtracer.cli.cluster import ClusterFlags, MarkingFlags, cluster_of
+
+    cluster = cluster_of(
+        ClusterFlags(
+            kubernetes=kubernetes,
+            node_name=node_name,
+            kubeconfig=kubeconfig,
+            context=context,
+            events=events,
+            pod_metrics=pod_metrics,
+            qps=qps,
+            burst=burst,
+            start_jitter=start_jitter,
+            pod_name=pod_name,
+            pod_namespace=pod_namespace,
+        ),
+        MarkingFlags(
+            victim_annotation=victim_annotation,
+            victim_label=victim_label,
+            mark_on=mark_on,
+            mark_jobs=mark_jobs,
+            protect_namespace=protect_namespace,
+            opt_out_annotation=opt_out_annotation,
+            mark_max_age=mark_max_age,
+            mark_min_pod_age=mark_min_pod_age,
+            mark_budget=mark_budget,
+            mark_cooldown=mark_cooldown,
+            require_admission_policy=require_admission_policy,
+        ),
+    )
+    app.run(
+        Config(
+            output=output,
+            node_name=_checked_name(node_name or _default_name(in_cluster=cluster is not None)),
+            ring_size_bytes=parse_ring_size(ring_size),
+            metrics_bind_address=metrics_bind_address or None,
+            on_unsupported=on_unsupported,
+            cluster=cluster,
+        )
+    )
+
+
+@cli.command(short_help="Show what this machine supports and what is missing.")
+def check(
+    *,
+    output: flags.ResultOutput = OutputFormat.AUTO,
+    ring_size: flags.RingSize = "1MiB",
+    log_level: flags.Level = LogLevel.WARNING,
+) -> None:
+    """Show what this machine supports and what is missing; exit with 3 where it cannot trace."""
+    log_to_stderr(log_level.value)
+    _require_linux()
+    from oomtracer import check as checks
+
+    result = checks.check(ring_size_bytes=parse_ring_size(ring_size))
+    tell(checks.as_json(result) if output is OutputFormat.JSON else checks.as_text(result))
+    if not result.can_trace:
+        raise typer.Exit(UnsupportedError.exit_code)
+
+
+@cli.command(short_help="Make one contained OOM kill and demand the right report of it.")
+def selftest(
+    *, output: flags.ResultOutput = OutputFormat.AUTO, log_level: flags.Level = LogLevel.WARNING
+) -> None:
+    """Make one small, contained, real OOM kill and demand the right report of it."""
+    log_to_stderr(log_level.value)
+    _require_linux()
+    from oomtracer import selftest as test
+
+    result = test.selftest()
+    tell(test.as_json(result) if output is OutputFormat.JSON else test.as_text(result))
+
+
+@cli.command(short_help="Remove the marks that `run` has put on pods.")
+def unmark(  # noqa: PLR0913 - one parameter for each flag
+    *,
+    victim_annotation: flags.UnmarkAnnotation = "",
+    victim_label: flags.UnmarkLabel = "",
+    node_name: flags.NodeName = "",
+    all_nodes: flags.AllNodes = False,
+    namespace: flags.Namespace = "",
+    dry_run: flags.DryRun = False,
+    kubeconfig: flags.Kubeconfig = "",
+    context: flags.Context = "",
+    output: flags.ResultOutput = OutputFormat.AUTO,
+    log_level: flags.Level = LogLevel.WARNING,
+) -> None:
+    """Remove the marks that `run` has put on pods: of one node, or with --all-nodes of the whole cluster."""
+    log_to_stderr(log_level.value)
+    from oomtracer import unmark as command
+    from oomtracer.cli.unmark import to_unmark
+
+    request = to_unmark(
+        annotation=victim_annotation,
+        label=victim_label,
+        node_name=node_name or ("" if all_nodes else _default_name(in_cluster=True)),
+        all_nodes=all_nodes,
+        namespace=namespace,
+        dry_run=dry_run,
+    )
+    as_json = output is OutputFormat.JSON
+    result = command.run(
+        request, kubeconfig=kubeconfig or None, context=context or None, out=_ignore if as_json else _line
+    )
+    tell(command.as_json(result) if as_json else command.as_text(result))
+    if not result.is_complete:
+        raise typer.Exit(OomTracerError.exit_code)
+
+
+@cli.command()
+def version() -> None:
+    """Print the version."""
+    tell(f"oomtracer {__version__}\n")
+
+
+def _line(text: str) -> None:
+    tell(f"{text}\n")
+
+
+def _ignore(_text: str) -> None:
+    """The result has it all."""
+
+
+def _default_name(*, in_cluster: bool) -> str:
+    # The kubelet registers its node under the host name in lower case.
+    name = os.uname().nodename
+    return name.lower() if in_cluster else name
+
+
+def _checked_name(node_name: str) -> str:
+    try:
+        node_name.encode()
+    except UnicodeEncodeError:
+        raise UsageError("--node-name is not UTF-8", hint="give the node's name in plain letters") from None
+    return node_name
+
+
+def _require_linux() -> None:
+    if sys.platform != "linux":
+        raise UnsupportedError(
+            f"oomtracer runs on Linux, not on {sys.platform}", hint="use a Linux host or guest"
+        )

@@ -1,0 +1,101 @@
+"""The flags that commands take: names, environment variables and help."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from oomtracer.config import KubernetesMode, LogLevel, MarkOn, OnUnsupported, OutputFormat, PodMetrics
+
+
+def _flag(text: str, variable: str | list[str], *names: str) -> Any:
+    names_of = [variable] if isinstance(variable, str) else variable
+    return typer.Option(*names, envvar=[f"OOMTRACER_{names_of[0]}", *names_of[1:]], help=text)
+
+
+Output = Annotated[
+    OutputFormat, _flag("Reports on standard output: text, or one JSON object a line.", "OUTPUT")
+]
+ResultOutput = Annotated[
+    OutputFormat, _flag("The result on standard output: text, or one JSON object.", "OUTPUT")
+]
+Level = Annotated[LogLevel, _flag("Least severe message on stderr.", "LOG_LEVEL")]
+RingSize = Annotated[str, _flag("Kernel ring buffer: a power of two such as 1MiB.", "RING_SIZE")]
+NodeName = Annotated[
+    str,
+    _flag(
+        "Name of this machine in reports and of its node in the cluster [default: host name].",
+        ["NODE_NAME", "NODE_NAME", "K8S_NODENAME"],
+    ),
+]
+MetricsBindAddress = Annotated[
+    str,
+    _flag(
+        "Serve /metrics, /healthz and /readyz here, such as :8080; empty: off.",
+        "METRICS_BIND_ADDRESS",
+    ),
+]
+Unsupported = Annotated[
+    OnUnsupported,
+    _flag(
+        "Where this kernel or these privileges cannot trace: exit with 3, or stay up idle, not ready.",
+        "ON_UNSUPPORTED",
+    ),
+]
+
+Kubernetes = Annotated[
+    KubernetesMode,
+    _flag("Name, tell and mark pods; auto: in a pod, or with a kubeconfig for this node.", "KUBERNETES"),
+]
+Kubeconfig = Annotated[
+    str,
+    _flag(
+        "File that tells how to reach the API server; empty: kubectl's rules, then the pod's account.",
+        ["KUBECONFIG"],
+    ),
+]
+Context = Annotated[str, _flag("Context of the kubeconfig; empty: its current one.", "CONTEXT")]
+VictimAnnotation = Annotated[
+    str, _flag("Mark victims with this annotation, key=value; without mark: dry run.", "VICTIM_ANNOTATION")
+]
+VictimLabel = Annotated[str, _flag("Mark victims with this label, key=value.", "VICTIM_LABEL")]
+UnmarkAnnotation = Annotated[
+    str, _flag("Remove this annotation, key or key=value; with a value only that one.", "VICTIM_ANNOTATION")
+]
+UnmarkLabel = Annotated[
+    str, _flag("Remove this label, key or key=value; with a value only that one.", "VICTIM_LABEL")
+]
+AllNodes = Annotated[bool, _flag("Pods of all nodes, as an administrator may.", "ALL_NODES", "--all-nodes")]
+Namespace = Annotated[str, _flag("Pods of this namespace alone; empty: of all.", "NAMESPACE")]
+DryRun = Annotated[bool, _flag("Tell what would be removed, and change nothing.", "DRY_RUN", "--dry-run")]
+MarkOnFlag = Annotated[
+    MarkOn,
+    _flag("Whose limit must be hit: node (or one above the pod), pod too, or any.", "MARK_ON"),
+]
+MarkJobs = Annotated[bool, _flag("Mark pods of Jobs too.", "MARK_JOBS")]
+ProtectNamespace = Annotated[
+    list[str],
+    _flag(
+        "Never mark pods of this namespace; may be repeated. The agent's own always is.", "PROTECT_NAMESPACE"
+    ),
+]
+OptOutAnnotation = Annotated[str, _flag("Pods with this annotation are never marked.", "OPT_OUT_ANNOTATION")]
+MarkMaxAge = Annotated[str, _flag("Older kills mark nothing.", "MARK_MAX_AGE")]
+MarkMinPodAge = Annotated[str, _flag("Younger pods are not marked.", "MARK_MIN_POD_AGE")]
+MarkBudget = Annotated[str, _flag("Most marks on this node in any such time.", "MARK_BUDGET")]
+MarkCooldown = Annotated[str, _flag("Time between marks of one owner's pods on this node.", "MARK_COOLDOWN")]
+RequireAdmissionPolicy = Annotated[
+    bool, _flag("Mark only while an admission policy keeps us to our own.", "REQUIRE_ADMISSION_POLICY")
+]
+Events = Annotated[bool, _flag("Tell kills as Kubernetes Events.", "EVENTS", "--events/--no-events")]
+PodMetricsFlag = Annotated[
+    PodMetrics, _flag("Series for all containers of the node, for those with a kill, or none.", "POD_METRICS")
+]
+Qps = Annotated[float, _flag("Writes per second to the API server, on average.", "QPS")]
+Burst = Annotated[int, _flag("Writes that may come at once.", "BURST")]
+StartJitter = Annotated[str, _flag("Longest random wait before the first request.", "START_JITTER")]
+PodName = Annotated[str, _flag("Name of the pod that the agent runs in.", "POD_NAME")]
+PodNamespace = Annotated[
+    str, _flag("Its namespace; empty: that of the pod's service account.", "POD_NAMESPACE")
+]

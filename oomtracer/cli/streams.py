@@ -1,0 +1,36 @@
+"""Standard input, output and error as the commands use them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+
+from oomtracer.errors import OutputError, UsageError, errno_name
+
+
+def tell(text: str) -> None:
+    """Write to standard output. Raises OutputError."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        to_null(1)
+        raise OutputError(f"cannot write to stdout: {errno_name(error.errno or 0)}") from error
+
+
+def to_null(fd: int) -> None:
+    """Point a descriptor at nothing."""
+    # What is left in Python's buffer would be tried again at exit, and fail again.
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), fd)
+
+
+def require_streams() -> None:
+    """Raise UsageError where standard output is closed; the others are opened on nothing."""
+    # A descriptor from 0 to 2 that is closed would be given to the next file or socket that is opened.
+    for fd, stream in enumerate((sys.__stdin__, sys.__stdout__, sys.__stderr__)):
+        if stream is None:
+            os.open(os.devnull, os.O_RDWR)
+            if fd == 1:
+                raise UsageError("standard output is closed", hint="redirect it to a file or /dev/null")

@@ -1,0 +1,56 @@
+"""The flags of ``oomtracer run`` and their values: one frozen value, checked at the edge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from oomtracer.config.cluster import Cluster
+from oomtracer.config.sizes import DEFAULT_RING_SIZE_BYTES
+
+
+class OutputFormat(StrEnum):
+    """How reports are written to standard output; ``auto`` is text on a terminal, else JSON."""
+
+    AUTO = "auto"
+    TEXT = "text"
+    JSON = "json"
+
+
+class OnUnsupported(StrEnum):
+    """What to do where this kernel or these privileges cannot do it."""
+
+    EXIT = "exit"
+    IDLE = "idle"
+
+
+class KubernetesMode(StrEnum):
+    """Whether to talk to a cluster; ``auto`` does where this looks like a node of one."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
+
+
+class LogLevel(StrEnum):
+    """The least severe message that is logged to standard error."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """The flags of ``oomtracer run``, checked.
+
+    ``metrics_bind_address`` is None where it is off, ``cluster`` where there is none.
+    """
+
+    output: OutputFormat = OutputFormat.AUTO
+    node_name: str
+    ring_size_bytes: int = DEFAULT_RING_SIZE_BYTES
+    metrics_bind_address: str | None = None
+    on_unsupported: OnUnsupported = OnUnsupported.EXIT
+    cluster: Cluster | None = None
