@@ -21,7 +21,10 @@ class Pod:
     namespace: str
     name: str
     config_hash: str | None
-    """``kubernetes.io/config.hash``: the uid in the cgroup paths of a static pod."""
+    """The uid in the cgroup paths of a static pod: ``kubernetes.io/config.mirror`` of one that its node owns.
+
+    ``config.hash`` says the same, but whoever may patch the pod can change it.
+    """
     is_mirror: bool
     """Whether it mirrors a manifest on the node (``kubernetes.io/config.mirror``): a static pod."""
     created_s: float
@@ -35,7 +38,7 @@ class Pod:
     controller: Owner | None
     """The controlling owner as the pod names it (kind ``ReplicaSet``); None for a bare pod."""
     owner: Owner | None
-    """The same as people know it: a Deployment's ReplicaSet is told as the Deployment."""
+    """The same as people know it: a ReplicaSet is told as its Deployment or Rollout."""
     containers: tuple[str, ...]
     """The names in the spec: init containers, containers, ephemeral containers."""
     init_containers: tuple[str, ...] = ()
@@ -45,6 +48,7 @@ class Pod:
     container_ids: Mapping[str, str]
     """Id without ``containerd://`` to container name: running, waiting and last states of them all."""
     shares_pid_namespace: bool
+    """Among its containers or with the host: process 1 of it is none of a container."""
     annotations: Mapping[str, str]
     labels: Mapping[str, str]
     resource_version: int = field(default=0, compare=False)

@@ -75,6 +75,8 @@ class UnmarkResult:
     """All pods that carried marks; the exit code is 1 unless ``is_complete``."""
 
     pods: tuple[UnmarkedPod, ...]
+    node_name: str | None = None
+    """The only node that was looked at."""
 
     @property
     def is_complete(self) -> bool:
@@ -128,7 +130,7 @@ async def unmark(
         pod = _told(each, await _remove(api, each, sleep)) if not request.dry_run else _would(each)
         out(_line(pod))
         pods.append(pod)
-    return UnmarkResult(tuple(pods))
+    return UnmarkResult(tuple(pods), request.node_name)
 
 
 async def _marked_pods(api: Api, request: UnmarkRequest, sleep: Sleep) -> AsyncIterator[_Marked]:
@@ -211,7 +213,8 @@ _TEXTS = {
 def as_text(result: UnmarkResult) -> str:
     """One line of numbers; the pods have been told already."""
     if not result.pods:
-        return "no pod carries such a mark: nothing to remove\n"
+        where = f"of node {printable(result.node_name)} " if result.node_name else ""
+        return f"no pod {where}carries such a mark: nothing to remove\n"
     counts = [f"{result.count(each)} {each.replace('_', ' ')}" for each in PodResult if result.count(each)]
     return f"pods: {', '.join(counts)}\n"
 

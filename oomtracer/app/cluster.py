@@ -19,10 +19,11 @@ from oomtracer.kube.records import PodReader
 from oomtracer.kube.watch import PodWatcher
 from oomtracer.pipeline import Naming
 from oomtracer.pods import PodIdentity
-from oomtracer.policy import Policy, Reason, annotation_keys, label_keys
+from oomtracer.policy import Policy, annotation_keys, label_keys
 from oomtracer.sinks import Sink
 from oomtracer.sinks.kube_events import DROP_REASONS, EventSink
-from oomtracer.sinks.mark import LATENCY_BUCKETS_S, Delivery, MarkSink, Stage, boot_clock
+from oomtracer.sinks.mark import LATENCY_BUCKETS_S, Delivery, MarkSink, boot_clock
+from oomtracer.sinks.stages import Stages
 
 if TYPE_CHECKING:
     from oomtracer.sinks.cluster_metrics import ClusterSources
@@ -31,18 +32,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("oomtracer.app")
 
-# What the original tool skipped as no (or not the right) global OOM: its metric goes on with the same meaning.
-NOT_HELPED_BY_MOVING = (
-    Reason.CONTAINER_LIMIT_HIT,
-    Reason.POD_LIMIT_HIT,
-    Reason.LIMIT_ELSEWHERE,
-    Reason.LIMIT_UNCERTAIN,
-    Reason.LIMIT_UNKNOWN,
-    Reason.SCOPE_UNKNOWN,
-    Reason.CPUSET,
-    Reason.MEMPOLICY,
-    Reason.SYSRQ,
-)
+# For a name; marks may be wanted for longer.
+GIVE_UP_AFTER_S = 900.0
 
 
 class ClusterHalf:
@@ -63,7 +54,7 @@ class ClusterHalf:
     async def __aenter__(self) -> Self:
         """Find the API server, without asking it anything."""
         cluster, marking = self._cluster, self._cluster.marking
-        self._api = await connect(cluster)
+        self._api = await connect(cluster, patient=True)
         reader = PodReader(annotation_keys(marking), label_keys(marking))
         self._watcher = PodWatcher(
             self._api,
@@ -71,6 +62,7 @@ class ClusterHalf:
             reader,
             node_name=self._node_name,
             start_jitter_s=cluster.start_jitter_s,
+            own_pod=_own_pod(cluster),
         )
         limiter = WriteLimiter(qps=cluster.qps, burst=cluster.burst)
         self._fence = self._make_fence(limiter)
@@ -80,6 +72,7 @@ class ClusterHalf:
             marking=marking,
             delivery=self._delivery(limiter),
         )
+        self._stages = Stages(self._marks.decision_of)
         self._events = self._make_events(limiter)
         return self
 
@@ -98,15 +91,7 @@ class ClusterHalf:
 
     def events(self) -> dict[tuple[str, str], int]:
         """Kills by stage and reason, for ``events_total``."""
-        naming, marked = self._naming, self._marks.counts.marked
-        return {
-            ("identified", "pod_identified"): naming.identified if naming else 0,
-            ("skipped", "no_pod_match"): naming.unmatched if naming else 0,
-            ("skipped", "non_or_ignored_global_oom"): sum(
-                [marked[Stage.SKIPPED.value, reason.value] for reason in NOT_HELPED_BY_MOVING]
-            ),
-            ("error", "annotation_failed"): self._marks.counts.failed,
-        }
+        return {**self._stages.counts, ("error", "annotation_failed"): self._marks.counts.failed}
 
     @property
     def untold(self) -> int:
@@ -119,8 +104,9 @@ class ClusterHalf:
             self._find,
             told=told,
             named=[self._marks],
-            complete=[each for each in (self._pod_kills, self._events) if each],
+            complete=[each for each in (self._stages, self._pod_kills, self._events) if each],
             synced_for_s=self._watcher.current_for_s,
+            give_up_after_s=max(self._cluster.marking.max_age_s, GIVE_UP_AFTER_S),
             scheduler=asyncio.get_running_loop(),
         )
         self._directory.on_change.append(self._naming.pods_changed)
@@ -128,6 +114,7 @@ class ClusterHalf:
 
     def start(self) -> list[asyncio.Task[None]]:
         """Follow the pods and deliver; none of these tasks ends by itself."""
+        logger.info("API server %s; %s", self._api.where, _intent(self._cluster))
         self._tasks = [
             asyncio.create_task(part.run(), name=type(part).__name__)
             for part in (self._watcher, self._marks, self._events, self._fence)
@@ -195,16 +182,14 @@ class ClusterHalf:
         )
 
     def _make_fence(self, limiter: WriteLimiter) -> Fence | None:
-        cluster = self._cluster
-        if cluster.marking.is_dry_run:
+        if self._cluster.marking.is_dry_run:
             return None
-        own = (cluster.pod_namespace, cluster.pod_name)
         return Fence(
             api=self._api,
             directory=self._directory,
-            marking=cluster.marking,
+            marking=self._cluster.marking,
             limiter=limiter,
-            own_pod=(own[0], own[1]) if own[0] and own[1] else None,
+            own_pod=_own_pod(self._cluster),
         )
 
     def _make_events(self, limiter: WriteLimiter) -> EventSink | None:
@@ -220,6 +205,23 @@ class ClusterHalf:
         )
         self._marks.on_marked.append(events.marked)
         return events
+
+
+def _own_pod(cluster: Cluster) -> tuple[str, str] | None:
+    namespace, name = cluster.pod_namespace, cluster.pod_name
+    return (namespace, name) if namespace and name else None
+
+
+def _intent(cluster: Cluster) -> str:
+    """What is done to pods, for the log: a dry run must not look like a run that marks."""
+    marking = cluster.marking
+    events = "Events on" if cluster.events else "no Events"
+    if marking.is_dry_run:
+        return f"{events}; dry run: no pod is marked (neither --victim-annotation nor --victim-label)"
+    kinds = {"annotation": marking.annotation, "label": marking.label}
+    marks = " and ".join([f"{kind} {mark.key}={mark.value}" for kind, mark in kinds.items() if mark])
+    budget = f"{marking.budget.count} in {marking.budget.period_s:g} s"
+    return f"{events}; marking pods with {marks}, --mark-on {marking.mark_on}, at most {budget}"
 
 
 async def _end(tasks: list[asyncio.Task[None]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import re
@@ -24,8 +25,12 @@ from oomtracer.config import (
 from oomtracer.errors import UsageError
 from oomtracer.kube.source import IN_CLUSTER, configuration_source
 
+logger = logging.getLogger("oomtracer.cli")
+
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _MAX_BURST = 10_000
+_MAX_NODE = 253
+_NODE = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*", re.ASCII)
 _NAMESPACE = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
 
 
@@ -66,42 +71,57 @@ class ClusterFlags:
 def cluster_of(flags: ClusterFlags, marking: MarkingFlags) -> Cluster | None:
     """The cluster to talk to; None where there is none, or none is wanted. Raises UsageError."""
     source = _source(flags)
-    checked = _marking(marking, own_namespace=_own_namespace(flags, source))
-    if source is None:
-        if not checked.is_dry_run:
-            raise UsageError(
-                "there is a mark for pods, but no cluster",
-                hint="give --kubeconfig, or leave out --victim-annotation and --victim-label",
-            )
-        return None
-    if checked.require_admission_policy and not checked.is_dry_run and not flags.pod_name:
-        raise UsageError(
-            "--require-admission-policy: the policy is tried out on the agent's own pod, which is not known",
-            hint="give --pod-name (metadata.name of the downward API)",
-        )
-    return Cluster(
+    own_namespace = _own_namespace(flags, source)
+    cluster = Cluster(
         kubeconfig=flags.kubeconfig or None,
         context=flags.context or None,
         pod_name=flags.pod_name or None,
-        pod_namespace=_own_namespace(flags, source),
-        marking=checked,
+        pod_namespace=own_namespace,
+        marking=_marking(marking, own_namespace=own_namespace),
         events=flags.events,
         qps=_checked_qps(flags.qps),
         burst=_checked_burst(flags.burst),
         start_jitter_s=parse_duration(flags.start_jitter, flag="--start-jitter"),
         pod_metrics=flags.pod_metrics,
     )
+    if source is None:
+        _check_without(flags, cluster.marking)
+        return None
+    _check_own_pod(cluster)
+    if flags.node_name:
+        _check_node(flags.node_name)
+    return cluster
+
+
+def _check_without(flags: ClusterFlags, marking: Marking) -> None:
+    """Raise UsageError for what needs a cluster."""
+    if marking.is_dry_run:
+        return
+    if flags.kubernetes is KubernetesMode.OFF:
+        raise UsageError("there is a mark for pods, but --kubernetes=off", hint="leave one of them out")
+    raise UsageError(
+        "there is a mark for pods, but no cluster",
+        hint="give --kubeconfig, or --node-name where ~/.kube/config is meant",
+    )
+
+
+def _check_own_pod(cluster: Cluster) -> None:
+    marking = cluster.marking
+    knows_own_pod = cluster.pod_name and cluster.pod_namespace
+    if marking.require_admission_policy and not marking.is_dry_run and not knows_own_pod:
+        raise UsageError(
+            "--require-admission-policy: the policy is tried out on the agent's own pod, which is not known",
+            hint="give --pod-name and --pod-namespace (metadata of the downward API)",
+        )
 
 
 def _source(flags: ClusterFlags) -> str | None:
     if flags.kubernetes is KubernetesMode.OFF:
         return None
     source = configuration_source(flags.kubeconfig or None)
-    if source is None and flags.kubernetes is KubernetesMode.ON:
-        raise UsageError(
-            "--kubernetes=on, but there is no kubeconfig and no service account",
-            hint="give --kubeconfig, or run in a pod",
-        )
+    if source is None:
+        _say_no_source(flags)
+        return None
     if source == IN_CLUSTER and not flags.node_name:
         raise UsageError(
             "in a pod the host name is the pod's: which node this is has to be told",
@@ -109,9 +129,20 @@ def _source(flags: ClusterFlags) -> str | None:
         )
     is_personal = source != IN_CLUSTER and not flags.kubeconfig and not os.environ.get("KUBECONFIG")
     if is_personal and flags.kubernetes is KubernetesMode.AUTO and not flags.node_name:
-        # A person's ~/.kube/config does not make the machine a node of that cluster.
+        # It does not make the machine a node of that cluster.
+        logger.info("no cluster: a person's kubeconfig is used only with --node-name or --kubernetes=on")
         return None
     return source
+
+
+def _say_no_source(flags: ClusterFlags) -> None:
+    if flags.kubernetes is KubernetesMode.ON:
+        raise UsageError(
+            "--kubernetes=on, but there is no kubeconfig and no service account",
+            hint="give --kubeconfig, or run in a pod",
+        )
+    if files := os.environ.get("KUBECONFIG"):
+        logger.info("no cluster: $KUBECONFIG names no file that exists: %s", files[:200])
 
 
 def _own_namespace(flags: ClusterFlags, source: str | None) -> str | None:
@@ -125,7 +156,7 @@ def _own_namespace(flags: ClusterFlags, source: str | None) -> str | None:
 def _marking(flags: MarkingFlags, *, own_namespace: str | None) -> Marking:
     annotation = flags.victim_annotation.strip()
     label = flags.victim_label.strip()
-    check_key(flags.opt_out_annotation, flag="--opt-out-annotation")
+    check_key(flags.opt_out_annotation, flag="--opt-out-annotation", example="example.com/key")
     marks = [
         parse_annotation(annotation, flag="--victim-annotation") if annotation else None,
         parse_label(label, flag="--victim-label") if label else None,
@@ -162,6 +193,14 @@ def check_namespace(name: str, *, flag: str) -> None:
     if not _NAMESPACE.fullmatch(name):
         raise UsageError(
             f"{flag}: {name[:100]!a} is no name of a namespace", hint=f"write {flag}=kube-system"
+        )
+
+
+def _check_node(name: str) -> None:
+    if len(name) > _MAX_NODE or not _NODE.fullmatch(name):
+        raise UsageError(
+            f"--node-name: {name[:100]!a} is no name of a node: lower-case letters, digits, '-' and '.'",
+            hint="take it from `kubectl get nodes`, or from spec.nodeName of the downward API",
         )
 
 

@@ -157,7 +157,7 @@ def unmark(  # noqa: PLR0913 - one parameter for each flag
     output: flags.ResultOutput = OutputFormat.AUTO,
     log_level: flags.Level = LogLevel.WARNING,
 ) -> None:
-    """Remove the marks that `run` has put on pods: of one node, or with --all-nodes of the whole cluster."""
+    """Remove the marks that `run` has put on pods, of one node or of the whole cluster."""
     log_to_stderr(log_level.value)
     from oomtracer import unmark as command
     from oomtracer.cli.unmark import to_unmark
@@ -165,7 +165,7 @@ def unmark(  # noqa: PLR0913 - one parameter for each flag
     request = to_unmark(
         annotation=victim_annotation,
         label=victim_label,
-        node_name=node_name or ("" if all_nodes else _default_name(in_cluster=True)),
+        node_name=node_name,
         all_nodes=all_nodes,
         namespace=namespace,
         dry_run=dry_run,

@@ -9,9 +9,10 @@ import typer
 from oomtracer.config import KubernetesMode, LogLevel, MarkOn, OnUnsupported, OutputFormat, PodMetrics
 
 
-def _flag(text: str, variable: str | list[str], *names: str) -> Any:
-    names_of = [variable] if isinstance(variable, str) else variable
-    return typer.Option(*names, envvar=[f"OOMTRACER_{names_of[0]}", *names_of[1:]], help=text)
+def _flag(text: str, variable: str, *names: str, others: tuple[str, ...] = ()) -> Any:
+    ours = f"OOMTRACER_{variable}"
+    # One alone is a string: typer repeats it in its error messages.
+    return typer.Option(*names, envvar=[ours, *others] if others else ours, help=text)
 
 
 Output = Annotated[
@@ -26,7 +27,8 @@ NodeName = Annotated[
     str,
     _flag(
         "Name of this machine in reports and of its node in the cluster [default: host name].",
-        ["NODE_NAME", "NODE_NAME", "K8S_NODENAME"],
+        "NODE_NAME",
+        others=("NODE_NAME", "K8S_NODENAME"),
     ),
 ]
 MetricsBindAddress = Annotated[
@@ -52,20 +54,22 @@ Kubeconfig = Annotated[
     str,
     _flag(
         "File that tells how to reach the API server; empty: kubectl's rules, then the pod's account.",
-        ["KUBECONFIG"],
+        "KUBECONFIG",
     ),
 ]
 Context = Annotated[str, _flag("Context of the kubeconfig; empty: its current one.", "CONTEXT")]
 VictimAnnotation = Annotated[
-    str, _flag("Mark victims with this annotation, key=value; without mark: dry run.", "VICTIM_ANNOTATION")
+    str,
+    _flag(
+        "Mark victims with this annotation, key=value; without this and --victim-label: dry run.",
+        "VICTIM_ANNOTATION",
+    ),
 ]
 VictimLabel = Annotated[str, _flag("Mark victims with this label, key=value.", "VICTIM_LABEL")]
 UnmarkAnnotation = Annotated[
     str, _flag("Remove this annotation, key or key=value; with a value only that one.", "VICTIM_ANNOTATION")
 ]
-UnmarkLabel = Annotated[
-    str, _flag("Remove this label, key or key=value; with a value only that one.", "VICTIM_LABEL")
-]
+UnmarkLabel = Annotated[str, _flag("Remove this label, key=value.", "VICTIM_LABEL")]
 AllNodes = Annotated[bool, _flag("Pods of all nodes, as an administrator may.", "ALL_NODES", "--all-nodes")]
 Namespace = Annotated[str, _flag("Pods of this namespace alone; empty: of all.", "NAMESPACE")]
 DryRun = Annotated[bool, _flag("Tell what would be removed, and change nothing.", "DRY_RUN", "--dry-run")]

@@ -14,8 +14,18 @@ def to_unmark(
     *, annotation: str, label: str, node_name: str, all_nodes: bool, namespace: str, dry_run: bool
 ) -> UnmarkRequest:
     """What `oomtracer unmark` is to remove, checked. Raises UsageError."""
-    if all_nodes and node_name:
-        raise UsageError("--all-nodes and --node-name exclude each other", hint="give one of them")
+    if not annotation.strip() and not label.strip():
+        raise UsageError(
+            "which mark to remove is not known", hint="give --victim-annotation or --victim-label, or both"
+        )
+    if bool(node_name) is all_nodes:
+        problem = (
+            "exclude each other" if all_nodes else "are both missing: which pods to look at is not known"
+        )
+        raise UsageError(f"--all-nodes and --node-name {problem}", hint="give one of them")
+    if label.strip() and "=" not in label:
+        # Services and ReplicaSets find their pods by labels: a wrong key alone could take them all away.
+        raise UsageError("--victim-label: a label is removed by key=value only", hint="give its value too")
     if namespace:
         check_namespace(namespace, flag="--namespace")
     return UnmarkRequest(

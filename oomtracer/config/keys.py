@@ -28,6 +28,7 @@ def parse_annotation(text: str, *, flag: str) -> KeyValue:
     """``key=value`` as an annotation. Raises UsageError."""
     key, value = _split(text, flag=flag)
     check_key(key, flag=flag)
+    _check_mark(key, flag=flag)
     if len(value) > _MAX_ANNOTATION_VALUE:
         raise _wrong(flag, f"the value has more than {_MAX_ANNOTATION_VALUE} characters")
     return KeyValue(key, value)
@@ -37,6 +38,7 @@ def parse_label(text: str, *, flag: str) -> KeyValue:
     """``key=value`` as a label, whose prefix is in lower case and whose value is short. Raises UsageError."""
     key, value = _split(text, flag=flag)
     check_key(key, flag=flag, prefix_in_lower_case=True)
+    _check_mark(key, flag=flag)
     if value and (len(value) > _MAX_LABEL_VALUE or not _NAME.fullmatch(value)):
         raise _wrong(
             flag,
@@ -46,17 +48,23 @@ def parse_label(text: str, *, flag: str) -> KeyValue:
     return KeyValue(key, value)
 
 
-def check_key(key: str, *, flag: str, prefix_in_lower_case: bool = False) -> None:
-    """Raise UsageError for what the API server takes for no key, or what must not be a mark."""
+def check_key(
+    key: str, *, flag: str, prefix_in_lower_case: bool = False, example: str = "example.com/key=value"
+) -> None:
+    """Raise UsageError for what the API server takes for no key."""
     prefix, slash, name = key.rpartition("/")
     if slash and not _is_prefix(prefix if prefix_in_lower_case else prefix.lower()):
-        raise _wrong(flag, f"{prefix[:100]!a} is no DNS subdomain, as stands before the '/'")
+        raise _wrong(flag, f"{prefix[:100]!a} is no DNS subdomain, as stands before the '/'", example)
     if len(name) > _MAX_NAME or not _NAME.fullmatch(name):
         raise _wrong(
             flag,
             f"{name[:100]!a} is no key: at most {_MAX_NAME} letters, digits, '-', '_' or '.', "
             "with a letter or digit at both ends",
+            example,
         )
+
+
+def _check_mark(key: str, *, flag: str) -> None:
     if reason := _REFUSED.get(key.lower()):
         raise _wrong(flag, f"{key} cannot be the mark: {reason}")
     if key.lower().startswith(_RESERVED_PREFIX):
@@ -78,5 +86,5 @@ def _split(text: str, *, flag: str) -> tuple[str, str]:
     return key.strip(), value.strip()
 
 
-def _wrong(flag: str, what: str) -> UsageError:
-    return UsageError(f"{flag}: {what}", hint=f"write {flag}=example.com/key=value")
+def _wrong(flag: str, what: str, example: str = "example.com/key=value") -> UsageError:
+    return UsageError(f"{flag}: {what}", hint=f"write {flag}={example}")

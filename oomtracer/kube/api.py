@@ -16,8 +16,13 @@ FIELD_MANAGER = "oomtracer"
 class ApiUnreachableError(Exception):
     """No answer, or half of one: refused, reset, timed out, TLS, an end without the terminating chunk.
 
-    The message is short, printable and holds no secret.
+    The message is short, printable and holds no secret. ``was_sent`` is False if nothing has reached the API server
+    for certain: there was no connection, or there were no credentials.
     """
+
+    def __init__(self, message: str, *, was_sent: bool = True) -> None:
+        super().__init__(message)
+        self.was_sent = was_sent
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,14 @@ def make_up(listed: PodList, directory: PodDirectory) -> int:
     """Tell the directory what the watch should have told; how many changes that were.
 
     The watch has come at least to the version of the list. What it told since is newer than the list: of such pods
-    the list says nothing. All others must be as in the list, version for version.
+    the list says nothing. All others must be as in the list, version for version. A list with items that are no
+    pods deletes nothing: any of them may have been one.
     """
     uids = {pod.uid for pod in listed.pods}
     deletions = [
         pod.uid
         for pod in directory.pods()
-        if pod.uid not in uids and pod.resource_version <= listed.resource_version
+        if pod.uid not in uids and pod.resource_version <= listed.resource_version and not listed.skipped
     ]
     changes = [pod for pod in listed.pods if _is_news(pod, listed.resource_version, directory)]
     for uid in deletions:

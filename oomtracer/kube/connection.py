@@ -23,12 +23,18 @@ logger = logging.getLogger("oomtracer.kube")
 
 
 async def connect(
-    cluster: Cluster, *, environ: Mapping[str, str] | None = None, service_account: Path = SERVICE_ACCOUNT
+    cluster: Cluster,
+    *,
+    patient: bool = False,
+    environ: Mapping[str, str] | None = None,
+    service_account: Path = SERVICE_ACCOUNT,
 ) -> ApiServer:
     """A connection with credentials, not tried yet: the API server may be away.
 
     The caller closes it. Raises UsageError or OomTracerError, with a hint, about whatever is wrong on this side:
     no configuration, a broken file, an unknown context, unusable certificates, a credential plugin that fails.
+    If ``patient``, credentials that take time to obtain (of a plugin, of an OIDC issuer) are left to the first
+    request: that they cannot be had now is no error.
     """
     environment = os.environ if environ is None else environ
     source = configuration_source(cluster.kubeconfig, environ=environment, service_account=service_account)
@@ -41,7 +47,7 @@ async def connect(
         login = login_of_pod(client, environment, service_account)
     else:
         login = await login_of_context(client, read_kubeconfig(paths_of(source), cluster.context))
-    return await _opened(client, login)
+    return await _opened(client, login, patient=patient)
 
 
 def _client() -> Client:
@@ -54,7 +60,7 @@ def _client() -> Client:
         ) from None
 
 
-async def _opened(client: Client, login: Login) -> ApiServer:
+async def _opened(client: Client, login: Login, *, patient: bool) -> ApiServer:
     configuration = login.configuration
     url = _web_address(configuration.host, "server")
     if configuration.proxy is not None:
@@ -69,7 +75,7 @@ async def _opened(client: Client, login: Login) -> ApiServer:
             return Transport(client, configuration)
 
     server = ApiServer(url, login.credentials, open_transport)
-    await server.open()
+    await server.open(login.held if patient else None)
     return server
 
 

@@ -64,11 +64,17 @@ class Credentials:
         self._renew_at_s = -float("inf")
         self._refused_at_s = -float("inf")
         self._failing = False
+        self._failure: OomTracerError | None = None  # of the first credential
+        self._failed_at_s = -float("inf")
         self._one_at_a_time = asyncio.Lock()
 
     async def current(self) -> Credential:
         """The credential for a request that starts now. Raises OomTracerError: there has never been one."""
+        asked_s = self._clock()
         async with self._one_at_a_time:
+            if self._failure is not None and self._failed_at_s > asked_s:
+                # Of those who wait for a plugin that hangs, not each has to wait for a run of its own.
+                raise OomTracerError(self._failure.message, hint=self._failure.hint)
             if self._held is None or self._clock() >= self._renew_at_s:
                 self._held = await self._renewed(self._held)
             return self._held
@@ -86,11 +92,13 @@ class Credentials:
             new = await self._obtain()
         except OomTracerError as error:
             if old is None:
+                self._failure, self._failed_at_s = error, self._clock()
                 raise
             self._note_failure(error)
             self._renew_at_s = self._clock() + AGAIN_S
             return old
         self._failing = False
+        self._failure = None
         self._renew_at_s = self._clock() + max(new.good_for_s, AGAIN_S)
         return new
 

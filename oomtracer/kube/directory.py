@@ -33,7 +33,7 @@ class Differences:
 class PodDirectory:
     """Live pods, and for ten minutes those that were deleted: a kill may be told after the end of its pod.
 
-    ``version`` grows with each change, after which the callables of ``on_change`` are called; they are cheap.
+    ``version`` grows with each change or touch, after which the callables of ``on_change`` are called; they are cheap.
     ``is_synced`` from the first list on; ``synced_at_s`` is when the latest list came, by the clock.
     """
 
@@ -81,6 +81,13 @@ class PodDirectory:
         if self._remove(uid):
             self._changed()
 
+    def touch(self) -> None:
+        """Tell the followers, though no pod has changed: how current the pods are has.
+
+        A report waits longer for its name while the API server is away.
+        """
+        self._changed()
+
     def find(self, pod_uid: str | None, container_id: str | None) -> PodIdentity | None:
         """Whose a cgroup is: by the pod's uid as the cgroup says it, without a uid by the container's id.
 
@@ -121,13 +128,14 @@ class PodDirectory:
         return PodIdentity(pod=entries[0].pod, container=container)
 
     def _mirrors(self, config_hash: str) -> list[Entry]:
-        """The objects for one static pod, the newest live one first.
+        """The objects for one static pod, the oldest live one first.
 
-        The kubelet makes the object anew, under another uid, while the containers go on.
+        The kubelet makes the object anew, under another uid, while the containers go on. The new one has the name of
+        the old one, which therefore lives no more; of several live ones, all but the first pretend.
         """
         uids = self._uids_by_hash.get(config_hash, ())
         entries = [self._live.get(uid) or self._gone[uid] for uid in uids]
-        return sorted(entries, key=lambda entry: entry.rank, reverse=True)
+        return sorted(entries, key=lambda entry: entry.rank)
 
     def _put(self, pod: Pod) -> bool:
         """Put it in; whether that changed anything."""

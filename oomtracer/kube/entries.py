@@ -30,8 +30,13 @@ class Entry:
 
     @property
     def rank(self) -> tuple[bool, float, int]:
-        """What to sort by: live above gone, then the newest object."""
-        return (self.gone_s is None, self.pod.created_s, self.serial)
+        """What to sort by: live ones first, the oldest first of all; then gone ones, the latest gone first.
+
+        The oldest, since whoever pretends to be a pod that is there comes later than it.
+        """
+        if self.gone_s is None:
+            return (False, self.pod.created_s, self.serial)
+        return (True, -self.gone_s, self.serial)
 
     def renew(self, pod: Pod) -> None:
         """Take a newer state of the pod."""
@@ -72,5 +77,5 @@ def identity_of(entries: Iterable[Entry], container_id: str) -> PodIdentity | No
     living = [entry for entry, _ in matching if entry.gone_s is None]
     if len(full_ids) != 1 or len(living) > 1:
         return None
-    entry = max([entry for entry, _ in matching], key=lambda entry: entry.rank)
+    entry = min([entry for entry, _ in matching], key=lambda entry: entry.rank)
     return PodIdentity(pod=entry.pod, container=entry.container(*full_ids))

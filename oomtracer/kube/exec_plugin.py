@@ -7,7 +7,9 @@ it logs what the command prints, and takes no certificate's expiry into account.
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -33,6 +35,7 @@ _CLUSTER_KEYS = (
     "certificate-authority-data",
     "proxy-url",
 )
+_INSTALL = "Install it, or correct the user's section exec in the kubeconfig."
 _SAID_CHARACTERS = 200
 _OPAQUE = re.compile(r"[\w+=.-]{24,}")
 # A plugin in trouble may print the very thing that it was asked for.
@@ -73,6 +76,15 @@ def plugin_of(access: Access) -> Plugin:
     )
 
 
+def check_installed(plugin: Plugin) -> None:
+    """Look for the command as running it would. Raises UsageError: it is not there, or may not be run."""
+    path = plugin.environment.get("PATH", os.environ.get("PATH"))
+    if shutil.which(plugin.command[0], path=path) is None:
+        raise UsageError(
+            f"{plugin.name} cannot be run: there is no such command", hint=plugin.install_hint or _INSTALL
+        )
+
+
 async def credential_of(plugin: Plugin, *, wall_clock: Callable[[], float] = time.time) -> Credential:
     """Run the plugin. Raises OomTracerError, which holds none of its output and little of what it complained of."""
     try:
@@ -83,8 +95,9 @@ async def credential_of(plugin: Plugin, *, wall_clock: Callable[[], float] = tim
         ) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "its arguments are no text"
-        hint = plugin.install_hint or "Install it, or correct the user's section exec in the kubeconfig."
-        raise OomTracerError(f"{plugin.name} cannot be run: {reason}", hint=hint) from None
+        raise OomTracerError(
+            f"{plugin.name} cannot be run: {reason}", hint=plugin.install_hint or _INSTALL
+        ) from None
     if done.code != 0:
         raise OomTracerError(f"{plugin.name} failed: {_said(done)}", hint="Run it by hand, or log in again.")
     status = _status(plugin, done.output)

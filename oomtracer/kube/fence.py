@@ -195,7 +195,7 @@ _TOLD = {
     ),
     FenceState.OPEN: (
         logging.WARNING,
-        "no admission policy limits what this agent may change on pods: apply the overlay admission-policy",
+        "no admission policy limits what this agent may change on pods: apply the component admission-policy",
     ),
     FenceState.BLOCKED: (
         logging.ERROR,
@@ -203,6 +203,6 @@ _TOLD = {
     ),
     FenceState.NO_RIGHTS: (
         logging.ERROR,
-        'this agent may not mark pods: grant it the verb "patch" on pods (the overlay mark)',
+        "this agent may not patch pods: unless that is wanted, apply the components mark and admission-policy",
     ),
 }

@@ -9,7 +9,7 @@ from typing import Any
 
 from oomtracer.errors import UsageError
 from oomtracer.kube.credentials import AGAIN_S, Credential, Credentials, bearer
-from oomtracer.kube.exec_plugin import credential_of, plugin_of
+from oomtracer.kube.exec_plugin import check_installed, credential_of, plugin_of
 from oomtracer.kube.kubeconfig import Access, binary, flag, text
 from oomtracer.kube.lean import Client
 from oomtracer.kube.oidc import oidc_login_of
@@ -31,6 +31,8 @@ class Login:
     configuration: Any
     ca: bytes | None
     credentials: Credentials
+    held: Credential | None = None
+    """What is at hand before credentials that take time to obtain; None where they take none."""
 
 
 async def login_of_context(client: Client, access: Access) -> Login:
@@ -48,10 +50,14 @@ async def login_of_context(client: Client, access: Access) -> Login:
         raise UsageError(
             f"kubeconfig: {printable(str(error))}", hint="Correct the file, or set HOME."
         ) from None
+    held = Credential(certificate=_certificate(access.user))
+    at_once = _at_once(access, held, configuration.api_key.get("BearerToken"))
+    slow = None if at_once else _slow(access, held)
     return Login(
         configuration=configuration,
         ca=binary(access.cluster, "certificate-authority"),
-        credentials=_credentials(access, configuration.api_key.get("BearerToken")),
+        credentials=at_once or slow or Credentials(_always(held)),
+        held=held if slow else None,
     )
 
 
@@ -86,22 +92,28 @@ def _plain(access: Access) -> dict[str, Any]:
     }
 
 
-def _credentials(access: Access, authorization: str | None) -> Credentials:
+def _at_once(access: Access, held: Credential, authorization: str | None) -> Credentials | None:
     """The user's, by the first of kubectl's ways that there is; a client certificate goes with each."""
     user = access.user
-    held = Credential(certificate=_certificate(user))
     if path := text(user, "tokenFile"):
         return Credentials(token_file(Path(path), held))
     if token := text(user, "token"):
         return Credentials(_always(replace(held, authorization=bearer(token, "the kubeconfig's token"))))
     if authorization is not None:
         return Credentials(_always(replace(held, authorization=authorization)))
+    return None
+
+
+def _slow(access: Access, held: Credential) -> Credentials | None:
+    """The user's, by the ways in which somebody else must be asked, who may take their time."""
+    user = access.user
     if user.get("auth-provider"):
         return Credentials(_beside(held, oidc_login_of(access).obtain), pause_s=AGAIN_S)
     if user.get("exec"):
         plugin = plugin_of(access)
+        check_installed(plugin)
         return Credentials(_beside(held, lambda: credential_of(plugin)), pause_s=AGAIN_S)
-    return Credentials(_always(held))
+    return None
 
 
 def _certificate(user: Mapping[str, Any]) -> ClientCertificate | None:

@@ -9,7 +9,8 @@ from typing import Final
 from oomtracer.events import Owner
 from oomtracer.kube.fields import list_of, object_of, text_of
 
-TEMPLATE_HASH: Final = "pod-template-hash"
+TEMPLATE_HASHES: Final = {"pod-template-hash": "Deployment", "rollouts-pod-template-hash": "Rollout"}
+"""The label that holds the hash of a ReplicaSet's name, and the kind of who made that ReplicaSet."""
 
 
 def controller_of(metadata: Mapping[str, object]) -> Owner | None:
@@ -22,16 +23,27 @@ def controller_of(metadata: Mapping[str, object]) -> Owner | None:
     return None
 
 
-def owner_of(controller: Owner | None, labels: Mapping[str, object]) -> Owner | None:
-    """The controller as people know it: a Deployment's ReplicaSet is told as the Deployment.
+def is_mirror_owner(controller: Owner | None) -> bool:
+    """Whether a mirror pod may have this controller: the node, which every kubelet since 1.17 makes the owner.
 
-    The deployment controller names a ReplicaSet ``<deployment>-<hash>`` and labels its pods with that hash.
-    Where the label is missing or the name ends otherwise, the ReplicaSet is somebody else's or nobody's.
+    The API server takes mirror pods without it from no kubelet. Others may claim the same owner only if they know
+    the node's uid: where that is wrong, the garbage collector deletes their pod.
+    """
+    return controller is not None and controller.kind == "Node"
+
+
+def owner_of(controller: Owner | None, labels: Mapping[str, object]) -> Owner | None:
+    """The controller as people know it: a Deployment's ReplicaSet is told as the Deployment, a Rollout's likewise.
+
+    Their controllers name a ReplicaSet ``<deployment>-<hash>`` and label its pods with that hash. Where the label
+    is missing or the name ends otherwise, the ReplicaSet is somebody else's or nobody's. (A CronJob's Job stays the
+    Job: each run is one of its own.)
     """
     if controller is None or controller.kind != "ReplicaSet":
         return controller
-    template_hash = text_of(labels.get(TEMPLATE_HASH))
-    name = controller.name.removesuffix(f"-{template_hash}")
-    if not template_hash or name in {"", controller.name}:
-        return controller
-    return Owner(kind="Deployment", name=sys.intern(name))
+    for label, kind in TEMPLATE_HASHES.items():
+        template_hash = text_of(labels.get(label))
+        name = controller.name.removesuffix(f"-{template_hash}")
+        if template_hash and name not in {"", controller.name}:
+            return Owner(kind=kind, name=sys.intern(name))
+    return controller

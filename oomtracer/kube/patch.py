@@ -43,7 +43,7 @@ class PatchOutcome(StrEnum):
 class PatchResult:
     """The outcome; ``message`` is short, printable and empty where it was applied.
 
-    ``in_doubt``: no answer, or an error in the middle of the work; it may have been applied.
+    ``in_doubt``: sent but not answered, or an error in the middle of the work; it may have been applied.
     """
 
     outcome: PatchOutcome
@@ -81,7 +81,7 @@ async def patch_pod(  # noqa: PLR0913 - which pod, what to change and how
             timeout_s=timeout_s + _MARGIN_S,
         )
     except ApiUnreachableError as error:
-        return PatchResult(PatchOutcome.RETRY, message=str(error), in_doubt=True)
+        return PatchResult(PatchOutcome.RETRY, message=str(error), in_doubt=error.was_sent)
     return result_of(response)
 
 

@@ -18,15 +18,16 @@ from oomtracer.kube.api import Response
 from oomtracer.kube.containers import container_ids, container_names
 from oomtracer.kube.fields import EMPTY, object_of, text_of, version_of
 from oomtracer.kube.json_list import JsonListReader, MalformedError
-from oomtracer.kube.owners import TEMPLATE_HASH, controller_of, owner_of
+from oomtracer.kube.owners import TEMPLATE_HASHES, controller_of, is_mirror_owner, owner_of
 from oomtracer.kube.status import Status, status_of
 from oomtracer.pods import Pod
 
 MAX_VALUE_CHARACTERS: Final = 1024
 """Of an annotation that its owner may have filled with 256 KiB."""
 
-_CONFIG_HASH: Final = "kubernetes.io/config.hash"
+# The kubelet sets it to the value of kubernetes.io/config.hash. Unlike that, it can never be changed or added later.
 _CONFIG_MIRROR: Final = "kubernetes.io/config.mirror"
+_LIST_KIND: Final = "PodList"
 _MAX_INTEGER: Final = 2**31
 PIECE_BYTES: Final = 64 * 1024
 """Of a list, parsed at once: some milliseconds of work."""
@@ -43,11 +44,12 @@ _KEYS: Final = frozenset(
             "ephemeralContainers",
             "priority",
             "shareProcessNamespace",
+            "hostPID",
             "phase",
         ),
         *("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"),
         *("containerID", "state", "lastState", "terminated"),
-        *(_CONFIG_HASH, _CONFIG_MIRROR, TEMPLATE_HASH),
+        *(_CONFIG_MIRROR, *TEMPLATE_HASHES),
     }
 )
 
@@ -138,8 +140,8 @@ class PodReader:
             uid=uid,
             namespace=sys.intern(namespace),
             name=name,
-            # Of a mirror pod alone: anybody may give a pod of theirs the hash of another.
-            config_hash=text_of(annotations.get(_CONFIG_HASH)) or mirror if mirror else None,
+            # Anybody may give a pod of theirs the hash of another.
+            config_hash=mirror if mirror and is_mirror_owner(controller) else None,
             is_mirror=bool(mirror),
             created_s=_unix_s(text_of(metadata.get("creationTimestamp"))),
             phase=sys.intern(text_of(status.get("phase")) or "Unknown"),
@@ -151,7 +153,7 @@ class PodReader:
             init_containers=container_names(spec, ("initContainers",)),
             ephemeral_containers=container_names(spec, ("ephemeralContainers",)),
             container_ids=container_ids(status) or EMPTY,
-            shares_pid_namespace=spec.get("shareProcessNamespace") is True,
+            shares_pid_namespace=any(spec.get(key) is True for key in ("shareProcessNamespace", "hostPID")),
             annotations=_wanted(annotations, self._annotation_keys),
             labels=_wanted(labels, self._label_keys),
             resource_version=version,
@@ -184,9 +186,14 @@ class PodListReader:
         Raises MalformedError, as ``feed`` does.
         """
         self._json.finish()
-        version = version_of(object_of(self._json.members.get("metadata")))
-        if version is None or not self._json.has_items:
+        members = self._json.members
+        version = version_of(object_of(members.get("metadata")))
+        is_of_pods = members.get("kind", _LIST_KIND) == _LIST_KIND
+        if version is None or not self._json.has_items or not is_of_pods:
             raise MalformedError("the answer is no list of pods")
+        if self._skipped and not self._pods:
+            # To believe it would end all that is known.
+            raise MalformedError("none of the list's items is a pod")
         return PodList(version, tuple(self._pods), self._skipped)
 
     def _take(self, item: object) -> None:

@@ -42,12 +42,13 @@ class ApiServer:
         self._transport: Transport | None = None
         self._certificate: ClientCertificate | None = None
 
-    async def open(self) -> None:
+    async def open(self, for_now: Credential | None = None) -> None:
         """Obtain the credentials and set TLS up, so that what is wrong with them is told at once.
 
+        With a credential ``for_now``, TLS is set up with that one, and others are obtained by the first request.
         Raises OomTracerError. Nothing is sent to the API server yet.
         """
-        await self._transport_for(await self._credentials.current())
+        await self._transport_for(await self._credentials.current() if for_now is None else for_now)
 
     async def request(  # noqa: PLR0913 - the parts of an HTTP request
         self,

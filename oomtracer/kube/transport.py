@@ -13,7 +13,7 @@ from aiohttp import ClientTimeout
 from oomtracer.kube.credentials import Credential
 from oomtracer.kube.exchange import Request
 from oomtracer.kube.lean import Client
-from oomtracer.kube.unreachable import CONNECT_S
+from oomtracer.kube.unreachable import CONNECT_S, SentBeforeError
 
 _READ_BYTES = 1 << 16
 # What a connection holds for a slow reader, twice; the client's own default is 2 MiB.
@@ -77,18 +77,24 @@ class Transport:
     async def send(
         self, request: Request, credential: Credential, *, read_timeout_s: float
     ) -> aiohttp.ClientResponse:
-        """Send a request, return the answer's head. Raises what aiohttp raises.
+        """Send a request, return the answer's head. Raises what aiohttp raises, and SentBeforeError.
 
         A kept connection that turns out to be closed costs a repeatable request nothing: it is sent again.
         """
+        is_repeated = False
         while True:
             attempt = _Attempt()
             try:
                 return await self._once(request, credential, read_timeout_s, attempt)
             except _NoAnswerError as error:
                 reason = error.reason
+            except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+                if is_repeated:  # it may have been heard on the connection before this one
+                    raise SentBeforeError(error) from None
+                raise
             if not (request.repeatable and attempt.on_kept_connection):
                 raise reason
+            is_repeated = True
 
     async def retire(self) -> None:
         """Close, now or when the last request has ended."""

@@ -40,6 +40,9 @@ class Trouble(StrEnum):
     INTERNAL = "internal"
 
 
+_PAUSE_S: Final = {Trouble.FORBIDDEN: 10.0}
+"""At least, before the next try. Rights are given by people: nobody gains from asking faster."""
+
 _BY_STATUS: Final = {
     401: Trouble.UNAUTHORIZED,
     403: Trouble.FORBIDDEN,
@@ -59,6 +62,11 @@ class TroubleError(Exception):
         self.kind = kind
         self.retry_after_s = retry_after_s
         self.relist = relist
+
+    @property
+    def pause_s(self) -> float:
+        """At least so long before the next try."""
+        return max(_PAUSE_S.get(self.kind, 0.0), self.retry_after_s or 0.0)
 
 
 def refusal(status: Status, verb: str) -> TroubleError:

@@ -22,6 +22,13 @@ CONNECT_S = 5.0
 ERRORS = (aiohttp.ClientError, OSError, ValueError, RuntimeError)
 """What a request raises, beside its own cancellation. A TimeoutError is an OSError; RuntimeError: closed."""
 
+_NEVER_CONNECTED = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ClientHttpProxyError,
+)
+# Among them a certificate that is not believed, and a proxy that makes no connection.
+
 _KINDS: tuple[tuple[type[BaseException], str], ...] = (
     (aiohttp.ConnectionTimeoutError, f"no connection in {CONNECT_S:.0f} s"),
     (aiohttp.ServerDisconnectedError, "connection closed without an answer"),
@@ -31,6 +38,14 @@ _KINDS: tuple[tuple[type[BaseException], str], ...] = (
     (aiohttp.ClientConnectorDNSError, "name is not known"),
     (RuntimeError, "connection is closed"),
 )
+
+
+class SentBeforeError(Exception):
+    """A request that had been sent on one connection, and for which no other could be made then."""
+
+    def __init__(self, reason: Exception) -> None:
+        super().__init__()
+        self.reason = reason
 
 
 @contextmanager
@@ -44,9 +59,13 @@ def explained(where: str, timeout_s: float) -> Iterator[None]:
     except TooLongError:
         raise ApiUnreachableError(f"{where}: answer too long") from None
     except OomTracerError as error:
-        raise ApiUnreachableError(f"{where}: {error}") from None
+        raise ApiUnreachableError(f"{where}: {error}", was_sent=False) from None
+    except SentBeforeError as error:
+        raise ApiUnreachableError(f"{where}: {reason_of(error.reason, timeout_s=timeout_s)}") from None
     except ERRORS as error:
-        raise ApiUnreachableError(f"{where}: {reason_of(error, timeout_s=timeout_s)}") from None
+        was_sent = not isinstance(error, _NEVER_CONNECTED)
+        reason = reason_of(error, timeout_s=timeout_s)
+        raise ApiUnreachableError(f"{where}: {reason}", was_sent=was_sent) from None
 
 
 def reason_of(error: BaseException, *, timeout_s: float) -> str:

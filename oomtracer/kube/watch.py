@@ -17,6 +17,7 @@ from oomtracer.kube.api import Api
 from oomtracer.kube.audit import make_up
 from oomtracer.kube.backoff import Backoff
 from oomtracer.kube.directory import PodDirectory
+from oomtracer.kube.own_pod import OwnPod
 from oomtracer.kube.pace import Pace
 from oomtracer.kube.pod_requests import PodRequests
 from oomtracer.kube.records import EventType, PodList, PodReader, WatchEvent
@@ -25,8 +26,6 @@ from oomtracer.kube.watch_times import WatchTimes
 
 logger = logging.getLogger("oomtracer.kube")
 
-# Rights are given by people: nobody gains from asking faster.
-_FORBIDDEN_PAUSE_S: Final = 10.0
 _SHORTEST_WATCH_S: Final = 30.0
 # So often refused in a row, a list no longer insists on what is at least as new as what was seen.
 _PATIENCE: Final = 3
@@ -42,13 +41,14 @@ class PodWatcher:
     yet).
     """
 
-    def __init__(  # noqa: PLR0913 - the last three are given by tests alone
+    def __init__(  # noqa: PLR0913 - the last four are given by tests alone
         self,
         api: Api,
         directory: PodDirectory,
         reader: PodReader,
         *,
         node_name: str,
+        own_pod: tuple[str, str] | None = None,
         start_jitter_s: float = 10.0,
         times: WatchTimes | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -66,6 +66,7 @@ class PodWatcher:
         self._requests = PodRequests(api, reader, pace, node_name=node_name)
         self.requests = self._requests.made
         self._directory = directory
+        self._own_pod = OwnPod(own_pod, node_name)
         self._start_jitter_s = start_jitter_s
         self._clock = clock
         self._sleep = sleep
@@ -123,8 +124,7 @@ class PodWatcher:
         self._needs_list |= error.relist
         self._current_since_s = None
         self._contact.lose(error, was_answered=self._opened_s is not None, had_lasted=lasted)
-        at_least_s = _FORBIDDEN_PAUSE_S if error.kind is Trouble.FORBIDDEN else 0.0
-        return self._backoff.next_s(max(at_least_s, error.retry_after_s or 0.0))
+        return self._backoff.next_s(error.pause_s)
 
     async def _watch(self) -> None:
         try:
@@ -155,6 +155,7 @@ class PodWatcher:
         self._opened_s = self._heard_s = self._clock()
         if self._current_since_s is None:
             self._current_since_s = self._opened_s
+            self._directory.touch()
         self._contact.hear(has_lasted=False)
 
     def _lasted(self) -> bool:
@@ -184,11 +185,9 @@ class PodWatcher:
             self._directory.put(event.pod)
 
     async def _relist(self) -> None:
-        insist = self._refused_lists < _PATIENCE
+        version = self._version if self._refused_lists < _PATIENCE else 0
         try:
-            listed = await self._requests.list_pods(
-                self._version if insist else 0, timeout_s=self._times.list_s
-            )
+            listed = await self._requests.list_pods(version, timeout_s=self._times.list_s)
         except TroubleError as error:
             self._refused_lists += error.kind in _REFUSALS
             if error.kind is Trouble.EXPIRED:
@@ -201,6 +200,7 @@ class PodWatcher:
         differences = len(self._directory.replace(listed.pods))
         if is_first:
             logger.info("following the pods of this node, now %d", len(self._directory))
+            self._own_pod.look_for(listed)
         elif listed.resource_version < self._version:
             self.restores += 1
             self._note_missed(differences, "the API server is back at an older version (a restored backup?)")

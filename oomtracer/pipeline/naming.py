@@ -13,15 +13,13 @@ from typing import Protocol
 
 from oomtracer.events import OomReport, Workload, WorkloadKind
 from oomtracer.pipeline.fan_out import hand_out
-from oomtracer.pods import PodIdentity
+from oomtracer.pods import Pod, PodIdentity
 from oomtracer.sinks import Sink
 
 Lookup = Callable[[Workload], PodIdentity | None]
 
 TELL_AFTER_S = 2.0
 COMPLETE_AFTER_S = 30.0
-# No mark is made, and no Event wanted, for what is older.
-GIVE_UP_AFTER_S = 900.0
 MAX_WAITING = 1000
 # A busy node's pods change a hundred times a second.
 _RETRY_PAUSE_S = 0.02
@@ -52,21 +50,23 @@ class _Waiting:
 
     report: OomReport
     since_s: float
+    pod: Pod | None = None
+    """As it was looked up last."""
     is_told: bool = False
-    is_named: bool = False
 
 
 class Naming:
     """A sink that names the pods of reports and hands them on.
 
-    ``told`` sinks get each report once, after at most 2 s with ``resolved`` False. ``named`` ones get those of
-    pods as soon as the pod is known. ``complete`` ones get every report once all is known, or after 30 s in
-    which the pods of this node were known (``synced_for_s``; None while they are not).
+    ``told`` sinks get each report after at most 2 s, with ``resolved`` False if the pod is not known by then.
+    ``named`` ones get it as soon as the pod is known. ``complete`` ones get it once all is known, or after 30 s in
+    which the pods of this node were known (``synced_for_s``; None while they are not), at the latest after
+    ``give_up_after_s``; then the ``named`` ones do too. Each gets each report once.
 
-    ``identified`` kills of known pods, ``unmatched`` all others, ``untold`` reports that a sink failed to take.
+    ``untold`` counts reports that a sink failed to take.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - three ways out
         self,
         lookup: Lookup,
         *,
@@ -74,16 +74,16 @@ class Naming:
         named: Sequence[Sink],
         complete: Sequence[Sink],
         synced_for_s: Callable[[], float | None],
+        give_up_after_s: float,
         scheduler: Scheduler,
     ) -> None:
-        self.identified = 0
-        self.unmatched = 0
         self.untold = 0
         self._lookup = lookup
         self._told = told
         self._named = named
         self._complete = complete
         self._synced_for_s = synced_for_s
+        self._give_up_after_s = give_up_after_s
         self._scheduler = scheduler
         self._waiting: OrderedDict[str, _Waiting] = OrderedDict()
         self._timer: Timer | None = None
@@ -99,7 +99,6 @@ class Naming:
         """Take one report."""
         entry = _Waiting(report, self._scheduler.time())
         if report.workload.kind is not WorkloadKind.POD:
-            entry.report = _with_trigger(report, self._lookup)
             self._finish(entry)
         elif not self._advance(entry):
             self._wait(entry)
@@ -120,11 +119,11 @@ class Naming:
     def _advance(self, entry: _Waiting) -> bool:
         """Hand on as far as names are known; whether that is the end."""
         identity = self._lookup(entry.report.workload)
-        if identity is None:
+        if identity is None or identity.pod is entry.pod:
             return False
+        is_first, entry.pod = entry.pod is None, identity.pod
         entry.report = with_names(entry.report, identity, self._lookup)
-        if not entry.is_named:
-            entry.is_named = True
+        if is_first:
             self._hand_out(entry, self._named)
         workload = entry.report.workload
         if workload.container is None and workload.container_id is not None:
@@ -134,14 +133,14 @@ class Naming:
 
     def _finish(self, entry: _Waiting) -> None:
         self._tell(entry)
-        if entry.is_named:
-            self.identified += 1
-        elif not entry.report.selftest:
-            self.unmatched += 1
+        if entry.pod is None:
+            self._hand_out(entry, self._named)
         self._hand_out(entry, self._complete)
 
     def _tell(self, entry: _Waiting) -> None:
         if not entry.is_told:
+            if entry.pod is None:
+                entry.report = _with_trigger(entry.report, self._lookup)
             entry.is_told = True
             self._hand_out(entry, self._told)
 
@@ -192,7 +191,7 @@ class Naming:
         return entry.since_s + TELL_AFTER_S
 
     def _complete_at(self, entry: _Waiting) -> float:
-        give_up = entry.since_s + GIVE_UP_AFTER_S
+        give_up = entry.since_s + self._give_up_after_s
         synced_for_s = self._synced_for_s()
         if synced_for_s is None:
             return give_up

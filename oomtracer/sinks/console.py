@@ -53,7 +53,9 @@ def _headline(report: OomReport) -> str:
     selftest = " [self-test]" if report.selftest else ""
     name = printable(report.victim.comm)
     who = printable(workload_name(report.workload))
-    return f"{report.time} OOM {_verb(report)}{selftest}: {name} (pid {report.victim.pid}) in {who}: {_why(report)}"
+    place = "on" if report.workload.kind is WorkloadKind.HOST else "in"
+    victim = f"{name} (pid {report.victim.pid}) {place} {who}"
+    return f"{report.time} OOM {_verb(report)}{selftest}: {victim}: {_why(report)}"
 
 
 def _verb(report: OomReport) -> str:
@@ -117,7 +119,9 @@ def _trigger_line(report: OomReport) -> str:
         return "none"
     if trigger.pid == report.victim.pid:
         return "the victim itself"
-    where = f" in {printable(workload_name(report.trigger_workload))}" if report.trigger_workload else ""
+    workload = report.trigger_workload
+    place = "on" if workload and workload.kind is WorkloadKind.HOST else "in"
+    where = f" {place} {printable(workload_name(workload))}" if workload else ""
     return f"{printable(trigger.comm)} (pid {trigger.pid}){where}"
 
 

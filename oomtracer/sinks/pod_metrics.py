@@ -67,8 +67,10 @@ class PodKills:
             return
         key = Container(workload.namespace or "", workload.pod or "", workload.container or "")
         count = self._count(key)
+        count.seen_s = self._clock()
         count.kills += 1
-        count.silent += report.init_died is False
+        # A group kill takes the container's first process too, in a report of its own.
+        count.silent += report.init_died is False and report.group is None
         count.last_kill_s = self._wall_clock() - age_s(report)
 
     def collect(self) -> Iterator[Metric]:
@@ -98,7 +100,7 @@ class PodKills:
                 key = Container(pod.namespace, pod.name, name)
                 if self._mode is PodMetrics.ALL and pod.phase not in _FINISHED:
                     self._count(key).seen_s = now
-                elif key in self._counts:
+                elif key in self._counts and self._counts[key].kills:
                     self._counts[key].seen_s = now
         gone = [key for key, count in self._counts.items() if count.seen_s + KEEP_S < now and key != OTHER]
         for key in gone:

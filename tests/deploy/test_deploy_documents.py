@@ -11,7 +11,17 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.render import COMPONENTS, DEPLOY, OVERLAYS, ROOT, overlay
+from tests.deploy.render import (
+    COMPONENTS,
+    DEPLOY,
+    OVERLAYS,
+    ROOT,
+    Rendered,
+    agent,
+    kustomization,
+    overlay,
+    pod_spec,
+)
 
 README = (DEPLOY / "README.md").read_text()
 RESOURCES = ROOT / "docs/test-resources"
@@ -63,12 +73,58 @@ def test_files_that_are_applied_exist(document: str) -> None:
     assert [name for name in named if not (ROOT / name).exists() and "NAME" not in name] == []
 
 
+def samples(document: str) -> list[dict[str, Any]]:
+    """The kustomizations and parts of them that a document shows, with the paths of this repository."""
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", (ROOT / document).read_text(), re.MULTILINE | re.DOTALL)
+    shown = [yaml.safe_load(block) for block in blocks]
+    for sample in shown:
+        for key in {"resources", "components"} & set(sample):
+            sample[key] = [DEPLOY / path.partition("/deploy/")[2] for path in sample[key]]
+    return shown
+
+
+def whole(document: str) -> list[Rendered]:
+    """The complete ones, rendered."""
+    return [kustomization(sample) for sample in samples(document) if "kind" in sample]
+
+
+@pytest.mark.parametrize("document", ["deploy/README.md", "docs/TEST.md"])
+def test_the_sample_kustomization_renders(document: str) -> None:
+    """As it stands it takes the image from the reader's registry, and makes the one namespace that it is in."""
+    [objects] = whole(document)
+    assert agent(objects)["image"].startswith("YOUR-REGISTRY/oomtracer:")
+    inside = {
+        each["metadata"]["namespace"] for each in objects if each["kind"] in ("DaemonSet", "PodMonitor")
+    }
+    assert inside == {objects.one("Namespace")["metadata"]["name"]}
+
+
+def test_the_sample_namespace_is_of_its_own() -> None:
+    """Its name is nobody else's: applying the sample labels that namespace, and deleting it removes all of it."""
+    [objects] = whole("deploy/README.md")
+    assert objects.one("Namespace")["metadata"]["name"].startswith("oomtracer")
+
+
+@pytest.mark.parametrize("name", ["observe", "remove"])
+def test_the_sample_patches_fit(name: str) -> None:
+    """The patches for seccomp and for the architecture change those fields; the latter fits `remove` too."""
+    seccomp, architecture = [sample for sample in samples("deploy/README.md") if "kind" not in sample]
+    patches = [*architecture["patches"], *(seccomp["patches"] if name == "observe" else [])]
+    [daemon_set] = kustomization({"resources": [DEPLOY / "overlays" / name], "patches": patches}).of(
+        "DaemonSet"
+    )
+    spec = pod_spec(daemon_set)
+    assert spec["nodeSelector"] == {"kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"}
+    profile = spec["securityContext"]["seccompProfile"]["type"]
+    assert profile == ("Unconfined" if name == "observe" else "RuntimeDefault")
+
+
 def containers(workload: dict[str, Any]) -> list[dict[str, Any]]:
     """Of a pod, or of what makes pods."""
-    return list(pod_spec(workload)["containers"])
+    return list(workload_spec(workload)["containers"])
 
 
-def pod_spec(workload: dict[str, Any]) -> dict[str, Any]:
+def workload_spec(workload: dict[str, Any]) -> dict[str, Any]:
     """Of a pod, or of what makes pods."""
     spec = workload["spec"]
     return dict(spec["template"]["spec"] if "template" in spec else spec)
@@ -84,7 +140,7 @@ def test_workloads_are_contained(path: Path) -> None:
         limited = "memory" in container.get("resources", {}).get("limits", {})
         assert limited == path.stem.startswith("limited")
     if path.stem == "unlimited-workload":
-        assert pod_spec(workload)["nodeSelector"] == TEST_LABEL
+        assert workload_spec(workload)["nodeSelector"] == TEST_LABEL
     if "unlimited" in path.stem:
         assert path.read_text().startswith("# FOR A TEST NODE ONLY.")
 

@@ -51,6 +51,11 @@ def test_nothing_stays_behind_in_the_old_namespace(name: str) -> None:
     assert '"namespace": "oomtracer"' not in json.dumps(moved)
 
 
+def test_the_base_makes_no_namespace() -> None:
+    """Put into a namespace that is there already, the base neither labels it nor takes it along when deleted."""
+    assert not combined(*COMPONENTS, namespace="elsewhere").of("Namespace")
+
+
 def with_namespace(value: Any, namespace: str) -> Any:
     """The same object or value, its namespaces replaced."""
     if isinstance(value, list):

@@ -197,7 +197,7 @@ def test_text_is_one_block_a_kill(make_cgroup: CgroupMaker, grow: Grow) -> None:
     with Agent("--output", "text") as agent:
         pid = grow(cgroup, "grow", 64 * MIB, r"a\x0aforged\x1b[2J")
         assert agent.reports.until("OOM kill").endswith(
-            rf"OOM kill: a\x0aforged\x1b[2J (pid {pid}) in the host: the limit of a cgroup was hit"
+            rf"OOM kill: a\x0aforged\x1b[2J (pid {pid}) on the host: the limit of a cgroup was hit"
         )
         agent.reports.until("^$")
         assert all(line.isprintable() for line in agent.reports.all)

@@ -104,6 +104,10 @@ class RawServer:
         """Where it listens."""
         return f"{'https' if self.tls else 'http'}://{HOST}:{self.port}"
 
+    def refuse_connections(self) -> None:
+        """Listen no longer; connections that are there go on."""
+        self._server.close()
+
     async def until(self, condition: Callable[[], object]) -> None:
         """Wait until what has been received makes it true. Raises TimeoutError."""
         async with asyncio.timeout(DEADLINE_S):

@@ -15,6 +15,7 @@ from .virtual_time import now
 
 OK = Response(200, {"content-type": "application/json"}, b'{"kind":"Pod"}')
 UNREACHABLE = ApiUnreachableError("connection refused")
+NEVER_SENT = ApiUnreachableError("connection refused", was_sent=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,31 @@ def test_a_credential_is_used_until_its_time_is_up():
     run(scene())
 
 
+def test_who_waits_for_an_attempt_shares_its_failure():
+    """Of many requests that wait for a plugin that hangs, not each runs it anew; a later one does."""
+
+    async def scene() -> None:
+        clock = Clock()
+
+        async def hang() -> Credential:
+            runs.append(clock.now_s)
+            await asyncio.sleep(0)
+            clock.now_s += 30.0
+            if len(runs) > 1:
+                return named("a")
+            raise FAILURE
+
+        runs: list[float] = []
+        credentials = Credentials(hang, clock=clock)
+        failures = await asyncio.gather(*[credentials.current() for _ in range(5)], return_exceptions=True)
+        assert [str(failure) for failure in failures] == ["the plugin failed"] * 5
+        assert len(runs) == 1
+        clock.now_s += 1.0
+        assert (await credentials.current()).authorization == "a"
+
+    run(scene())
+
+
 def test_what_expires_at_once_is_not_obtained_for_each_request():
     """A clock that is wrong does not make the plugin run all the time."""
 

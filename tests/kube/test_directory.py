@@ -72,16 +72,33 @@ def test_a_uid_beats_a_hash(directory):
     assert found(directory, "u1", None) == ("u1", None)
 
 
-def test_the_newest_mirror_of_a_static_pod_is_the_one(directory):
-    """A mirror pod made anew is the one to tell and to mark, whichever is heard of last."""
-    directory.put(slim_pod("new", name="p2", config_hash=HASH, created_s=2000.0))
-    directory.put(slim_pod("old", name="p1", config_hash=HASH, created_s=1000.0, ids={A: "etcd"}))
-    assert found(directory, HASH, None) == ("new", None)
-    assert found(directory, HASH, A) == ("new", "etcd")  # its containers went on
-    directory.remove("new")
-    assert found(directory, HASH, None) == ("old", None)
-    directory.remove("old")
-    assert found(directory, HASH, None) == ("new", None)
+def test_the_oldest_mirror_of_a_static_pod_is_the_one(directory, clock):
+    """Whoever pretends to be a static pod's object comes after it, and gets none of its kills while it lives."""
+    directory.put(slim_pod("thief", name="p2", config_hash=HASH, created_s=2000.0))
+    directory.put(slim_pod("mirror", name="p1", config_hash=HASH, created_s=1000.0, ids={A: "etcd"}))
+    directory.put(slim_pod("second", name="p3", config_hash=HASH, created_s=1000.0))
+    assert found(directory, HASH, A) == ("mirror", "etcd")
+    for uid in ("second", "thief", "mirror"):
+        clock.now_s += 1.0
+        directory.remove(uid)
+        assert found(directory, HASH, None) == ("mirror", None)
+
+
+def test_a_mirror_made_anew_is_the_one(directory):
+    """It has its predecessor's name, and the containers that went on."""
+    directory.put(slim_pod("old", name="etcd", config_hash=HASH, created_s=1000.0, ids={A: "etcd"}))
+    directory.put(slim_pod("new", name="etcd", config_hash=HASH, created_s=2000.0))
+    assert found(directory, HASH, A) == ("new", "etcd")
+
+
+def test_of_gone_mirrors_the_latest_gone_is_the_one(directory, clock):
+    """A kill that is told late is of the one that was there last."""
+    for name, created_s in (("p1", 1000.0), ("p2", 2000.0), ("p3", 3000.0)):
+        directory.put(slim_pod(name, config_hash=HASH, created_s=created_s))
+    for name in ("p1", "p3", "p2"):
+        directory.remove(name)
+        clock.now_s += 1.0
+    assert found(directory, HASH, None) == ("p2", None)
 
 
 def test_a_mirror_whose_hash_changes_leaves_the_old_one(directory):

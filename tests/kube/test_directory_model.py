@@ -77,6 +77,13 @@ class DirectoryMachine(RuleBasedStateMachine):
             self.model_put(last_state)
         self.model_remove(uid)
 
+    @rule()
+    def touch(self) -> None:
+        """Contact is regained."""
+        before = self.calls
+        self.directory.touch()
+        assert self.calls == before + 1
+
     @rule(pods=st.lists(PODS, max_size=4, unique_by=(lambda pod: pod.uid, lambda pod: pod.name)))
     def replace(self, pods: list[Pod]) -> None:
         """A list comes."""
@@ -125,8 +132,10 @@ class DirectoryMachine(RuleBasedStateMachine):
         return {uid: record.pod for uid, record in self.records.items() if record.gone_s is None}
 
     def rank(self, record: Record) -> tuple[bool, float, int]:
-        """Which of several is meant."""
-        return (record.gone_s is None, record.pod.created_s, record.serial)
+        """Which of several is meant: the least."""
+        if record.gone_s is None:
+            return (False, record.pod.created_s, record.serial)
+        return (True, -record.gone_s, record.serial)
 
     def find(self, pod_uid: str | None, container_id: str | None) -> tuple[Pod, str | None] | None:
         """Search everything."""
@@ -136,7 +145,7 @@ class DirectoryMachine(RuleBasedStateMachine):
             candidates = [self.records[pod_uid]]
         else:
             candidates = [each for each in self.records.values() if each.pod.config_hash == pod_uid]
-            candidates.sort(key=self.rank, reverse=True)
+            candidates.sort(key=self.rank)
         for record in candidates if container_id else ():
             names = record.names(container_id or "")
             if len(names) == 1:
@@ -149,7 +158,7 @@ class DirectoryMachine(RuleBasedStateMachine):
         full_ids = {each for record in matching for each, _ in record.names(container_id)}
         if len(full_ids) != 1 or sum(record.gone_s is None for record in matching) > 1:
             return None
-        best = max(matching, key=self.rank)
+        best = min(matching, key=self.rank)
         return best.pod, best.names(container_id).pop()[1]
 
     @invariant()

@@ -216,7 +216,10 @@ def test_a_note_that_is_too_long_keeps_what_matters_most():
 def test_what_was_decided_is_told():
     """A mark is announced, a dry run says what it would have done, and where nothing was decided nothing is said."""
     decision = Decision(mark=True, reason=Reason.NODE_OUT_OF_MEMORY)
-    assert "The pod is to be marked for eviction (node_out_of_memory)." in note_of(kill(), decision=decision)
+    assert (
+        "The pod was chosen for eviction (node_out_of_memory); a MarkedForEviction Event follows"
+        in note_of(kill(), decision=decision)
+    )
     dry_run = note_of(kill(), decision=decision, marking=DRY_RUN)
     assert "The pod would be marked for eviction (node_out_of_memory), but this is a dry run." in dry_run
     assert "evict" not in note_of(kill(), decision=None)
@@ -293,7 +296,7 @@ def test_processes_of_several_containers_point_at_none():
     incident = incident_of(reports, pod_subject(reports[0].workload, pod()), pod())
     event = incident_event(incident, None, MARKING)
     assert event.regarding.field_path is None
-    assert incident_key(incident).container is None
+    assert incident_key(incident, None).container is None
 
 
 def foreign_reports() -> st.SearchStrategy:

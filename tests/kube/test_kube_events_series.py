@@ -13,13 +13,14 @@ from oomtracer.sinks.kube_events.series import (
     GIVE_UP_S,
     MAX_SERIES,
     UPDATE_INTERVAL_S,
+    WAIT_S,
     Key,
     Ledger,
 )
 from oomtracer.sinks.kube_events.subject import node_subject
 from tests.unit.builders import examples
 
-KEY = Key("uid-0", "ProcessOOMKilled", "web", "container")
+KEY = Key("uid-0", "ProcessOOMKilled", "web", "container", init_died=False, is_chosen=False)
 POD_WRITES_S = 3_600.0
 
 
@@ -41,6 +42,7 @@ def written(ledger: Ledger, until_s: float, now_s: float = 0.0) -> list[tuple[fl
         now_s = max(due_s, now_s)
         if series := ledger.next(now_s):
             writes.append((now_s, series.key.uid, series.occurrences.count))
+            ledger.answered()
             ledger.told(series, series.occurrences.count, now_s=now_s)
     return writes
 
@@ -80,10 +82,19 @@ def test_a_series_ends_after_six_quiet_minutes():
 
 
 @pytest.mark.parametrize(
-    "change", [{"uid": "x"}, {"reason": "x"}, {"container": "x"}, {"limit_owner": "pod"}]
+    "change",
+    [
+        {"uid": "x"},
+        {"reason": "x"},
+        {"container": "x"},
+        {"cause": "pod"},
+        {"is_chosen": True},
+        {"init_died": True},
+        {"init_died": None},
+    ],
 )
 def test_other_kills_are_other_series(change):
-    """Another pod, container, reason or kind of limit says something else, in an Event of its own."""
+    """Another pod, container, reason, kind of limit or end says something else, in an Event of its own."""
     ledger = Ledger()
     record(ledger, 0.0)
     record(ledger, 0.0, KEY._replace(**change))
@@ -196,20 +207,70 @@ def test_what_one_pod_does_costs_others_nothing():
 
 
 def test_too_many_events_of_one_pod_are_dropped_and_counted():
-    """What gets no turn before its series ends is never told, and that is known."""
+    """What gets no turn before its series ends is never told, and that is known, whatever failed long before."""
+    ledger = Ledger()
+    record(ledger, 0.0, KEY._replace(uid="uid-9"))
+    ledger.failed(ledger.next(0.0), now_s=0.0)
+    for number in range(BURST + 10):
+        record(ledger, 0.0, KEY._replace(container=f"c{number}"))
+    writes = written(ledger, WAIT_S - 1)
+    assert [uid for _, uid, _ in writes].count("uid-0") == BURST + 3
+    record(ledger, WAIT_S - 1, KEY._replace(uid="uid-1"))
+    assert not +ledger.dropped
+    record(ledger, WAIT_S, KEY._replace(uid="uid-2"))
+    assert +ledger.dropped == {"pod_limit": 7}
+
+
+def test_what_waits_ends_later_than_what_is_told():
+    """A first word and a last count have twenty minutes; where both are told, six are enough."""
+    ledger = Ledger()
+    record(ledger, 0.0)
+    written(ledger, 0.0)
+    record(ledger, 0.0)
+    record(ledger, 0.0, KEY._replace(uid="uid-1"))
+    record(ledger, 0.0, KEY._replace(uid="uid-2"))
+    assert [uid for _, uid, _ in written(ledger, 0.0)] == ["uid-1", "uid-2"]
+    record(ledger, 1.0, KEY._replace(uid="uid-3"))
+    record(ledger, WAIT_S - 1, KEY._replace(uid="uid-4"))
+    assert {key.uid for key in ledger._series} == {"uid-0", "uid-3", "uid-4"}
+    assert [(uid, count) for _, uid, count in written(ledger, WAIT_S, WAIT_S - 1)] == [
+        ("uid-3", 1),
+        ("uid-4", 1),
+        ("uid-0", 2),
+    ]
+    assert not +ledger.dropped
+
+
+def test_what_an_outage_gave_no_turn_is_told_as_unreachable():
+    """Not the pod's limit held it back: it was never tried because another one failed."""
     ledger = Ledger()
     for number in range(BURST + 10):
         record(ledger, 0.0, KEY._replace(container=f"c{number}"))
-    writes = written(ledger, 2 * END_S)
-    assert len(writes) == BURST + 1
-    record(ledger, 3 * END_S)
-    assert ledger.dropped == {"pod_limit": 9}
+    for now_s in (*range(BURST), *[REFILL_S * number + BURST for number in (1, 2, 3)]):
+        ledger.failed(ledger.next(now_s), now_s=now_s)
+    record(ledger, WAIT_S, KEY._replace(uid="uid-1"))
+    assert ledger.dropped == {"unreachable": BURST + 10}
+
+
+@pytest.mark.parametrize(("failed_s", "reason"), [(1.0, "unreachable"), (-1.0, "queue_full")])
+def test_what_gets_no_turn_in_a_queue_is_told_by_why_the_queue_is_long(failed_s, reason):
+    """After an outage that it lived through that was the reason; one before it has nothing to do with it."""
+    ledger = Ledger()
+    record(ledger, -1.0, KEY._replace(uid="uid-1"))
+    record(ledger, 0.0)
+    tried = ledger.next(0.0)
+    assert tried.key.uid == "uid-1"
+    ledger.failed(tried, now_s=failed_s)
+    ledger.answered()
+    ledger.drop(tried, "denied")
+    record(ledger, WAIT_S, KEY._replace(uid="uid-2"))
+    assert ledger.dropped == {"denied": 1, reason: 1}
 
 
 def fill(ledger: Ledger, series: int) -> None:
     """Let more pods have kills, one after the other from the first second on, that nobody is told of."""
     for number in range(series):
-        record(ledger, 1.0 + number / 1000, KEY._replace(uid=f"more-{number}"))
+        record(ledger, 1.0 + number / 10_000, KEY._replace(uid=f"more-{number}"))
 
 
 def test_the_queue_is_bounded_and_the_oldest_goes():
@@ -248,8 +309,8 @@ def test_what_is_under_way_is_not_dropped():
     later = Ledger()
     record(later, 0.0)
     series = later.next(0.0)
-    record(later, 2 * END_S, KEY._replace(uid="uid-1"))
-    later.told(series, 1, now_s=2 * END_S)
+    record(later, WAIT_S, KEY._replace(uid="uid-1"))
+    later.told(series, 1, now_s=WAIT_S)
     assert not +later.dropped
 
 
@@ -271,7 +332,7 @@ STEPS = st.lists(
     st.tuples(
         st.sampled_from(["kill", "kill", "take", "take", "fail", "gone", "refuse", "stop"]),
         st.integers(0, 3),
-        st.floats(0.0, 400.0),
+        st.floats(0.0, 1_500.0),
     ),
     max_size=60,
 )
@@ -290,6 +351,8 @@ def test_every_incident_is_told_or_waits_or_is_counted(steps):
         elif what == "stop":
             ledger.drop_all("stopped")
         elif series := ledger.next(now_s):
+            if what != "fail":
+                ledger.answered()
             match what:
                 case "take":
                     told += series.untold
@@ -313,7 +376,7 @@ def test_no_pod_is_written_about_more_often_than_its_limit(pauses):
     for number, pause_s in enumerate(pauses):
         now_s += pause_s
         for container in ("a", "b", "c"):
-            record(ledger, now_s, KEY._replace(container=container, limit_owner=str(number % 3)))
+            record(ledger, now_s, KEY._replace(container=container, cause=str(number % 3)))
         times += [at_s for at_s, _, _ in written(ledger, now_s, now_s)]
     assert_limited(times)
 

@@ -280,6 +280,35 @@ def test_kills_of_another_kind_are_another_event():
     run_virtual(main())
 
 
+def test_a_kill_that_ends_the_container_is_not_counted_among_those_it_survived():
+    """What an Event says of the main process is true of all that it counts."""
+
+    async def main():
+        async with Scene() as scene:
+            for number in range(30):
+                scene.sink.emit(kill(None, number, init_died=number in {20, 25}))
+            await scene.settle()
+            survived, ended = scene.created
+            assert "(PID 1) survived" in survived.document["note"]
+            assert "(PID 1): the container ends" in ended.document["note"]
+            assert counts([survived, ended]) == [28, 2]
+
+    run_virtual(main())
+
+
+def test_the_node_has_one_series_whatever_ended():
+    """Its Event says nothing of containers."""
+
+    async def main():
+        async with Scene() as scene:
+            for number, init_died in enumerate((False, True, None)):
+                scene.sink.emit(node_kill(None, number, workload=UNIT, init_died=init_died))
+            await scene.settle()
+            assert counts(scene.created) == [3]
+
+    run_virtual(main())
+
+
 def test_kills_before_the_first_write_are_told_by_it():
     """The Event is created with the count that it has by then."""
 

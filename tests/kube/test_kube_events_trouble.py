@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from oomtracer.sinks.kube_events.bucket import BURST
 from oomtracer.sinks.kube_events.gather import SETTLE_S
 from oomtracer.sinks.kube_events.series import GIVE_UP_S
 from oomtracer.sinks.kube_events.writer import FORBIDDEN_S, INTERVAL_S
@@ -120,6 +121,48 @@ def test_an_outage_is_not_waited_for_for_ever():
             assert GIVE_UP_S <= last.at_s - first.at_s < GIVE_UP_S + 60
             assert (scene.sink.sent, scene.dropped) == (0, {"unreachable": 1})
             assert len(scene.api.requests) < 40
+
+    run_virtual(main())
+
+
+def test_a_long_outage_is_why_its_kills_are_not_told():
+    """60 pods, most of which never had a turn: none of them was told too often."""
+
+    async def main():
+        async with Scene(lambda _: UNREACHABLE) as scene:
+            for number in range(60):
+                scene.sink.emit(kill(pod(number), number))
+            await scene.settle()
+            assert scene.dropped == {"unreachable": 60}
+
+    run_virtual(main())
+
+
+def test_a_failure_that_is_over_is_not_why_a_pod_is_told_of_no_more():
+    """Once the API server answers, a pod's own limit is what holds its Events back."""
+
+    async def main():
+        async with Scene(answering(UNREACHABLE)) as scene:
+            for number in range(BURST + 10):
+                scene.sink.emit(kill(None, number, container=f"c{number}"))
+            await scene.settle()
+            assert scene.dropped == {"pod_limit": 7}
+
+    run_virtual(main())
+
+
+def test_what_had_no_turn_in_an_outage_is_told_after_it():
+    """An Event that was not tried is not given up as one that failed is."""
+
+    async def main():
+        is_down = True
+        async with Scene(lambda request: UNREACHABLE if is_down else take(request)) as scene:
+            for number in range(60):
+                scene.sink.emit(kill(pod(number), number))
+            await asyncio.sleep(400.0)
+            is_down = False
+            await scene.settle()
+            assert (scene.sink.sent, scene.dropped) == (60, {})
 
     run_virtual(main())
 

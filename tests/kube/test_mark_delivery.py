@@ -13,6 +13,7 @@ from .mark_scene import ANNOTATION, APPLIED, MARKING, Node, kill_of, until
 from .scripted_api import (
     DENIED,
     DOWN,
+    NEVER_SENT,
     NO_RIGHT,
     NOT_FOUND,
     OK,
@@ -247,11 +248,12 @@ def test_a_patch_whose_answer_was_lost_is_sent_again_until_it_is_known():
 
 
 def test_a_mark_that_may_have_been_made_is_not_given_back():
-    """When its answers were lost to the end, policy goes on counting it; when all said no, it does not."""
+    """When its answers were lost to the end, policy goes on counting it; not when all said no."""
 
     async def main():
         marking = replace(MARKING, cooldown_s=7200.0, max_age_s=60.0)
-        for trouble, then in ((UNREACHABLE, ("skipped", "pod_decided")), (OVERLOAD, APPLIED)):
+        in_doubt = ("skipped", "pod_decided")
+        for trouble, then in ((UNREACHABLE, in_doubt), (OVERLOAD, APPLIED), (NEVER_SENT, APPLIED)):
             node = Node(ScriptedApi(lambda _, trouble=trouble: trouble), marking=marking)
             async with node:
                 node.sink.emit(kill_of(node.pod, incident="one"))

@@ -10,8 +10,9 @@ from oomtracer.cgroups import limit_owner
 from oomtracer.config import Marking, Rate
 from oomtracer.events import Outcome, Workload, WorkloadKind
 from oomtracer.policy import Decision, Policy, Reason
-from oomtracer.sinks.mark import LATENCY_BUCKETS_S, all_outcomes
+from oomtracer.sinks.mark import LATENCY_BUCKETS_S, all_outcomes, telling
 from oomtracer.sinks.mark import sink as sink_module
+from tests.policy import scenes
 
 from .mark_scene import ANNOTATION, APPLIED, LABEL, MARKING, Node, kill_of
 from .scripted_api import ScriptedApi
@@ -107,7 +108,82 @@ def test_a_decision_is_told_and_counted_once_for_each_pod_and_incident(caplog):
             assert node.counted == {APPLIED: 1, ("skipped", "opted_out"): 2}
 
     run_virtual(main())
-    assert lines(caplog).count("not marking pod shop/shop-1: opted_out") == 2
+    assert lines(caplog).count("not marking pod shop/shop-1: opted_out") == 1
+
+
+def refusals(caplog, level: int) -> list[str]:
+    """Collect the refusals that were said at one level."""
+    return [
+        r.getMessage().removeprefix("not marking ")
+        for r in caplog.records
+        if r.name == "oomtracer.mark" and r.levelno == level and r.getMessage().startswith("not marking")
+    ]
+
+
+def test_a_refusal_that_stays_the_same_is_said_every_ten_minutes(caplog):
+    """A pod that loses a process every second fills no log, and all decisions are still counted."""
+
+    async def main():
+        async with Node() as node:
+            node.see(node.pod, annotations={"oomtracer/ignore": "true"})
+            for number in range(1_300):
+                node.sink.emit(kill_of(node.pod, incident=str(number)))
+                await asyncio.sleep(1.0)
+            assert node.counted == {("skipped", "opted_out"): 1_300}
+
+    run_virtual(main())
+    assert refusals(caplog, logging.INFO) == ["pod shop/shop-0: opted_out"] * 3
+    assert len(refusals(caplog, logging.DEBUG)) == 1_297
+
+
+def test_another_refusal_or_pod_is_news(caplog):
+    """Each reason of each pod is said, those of pods that are not known too; going back and forth is not news."""
+
+    async def main():
+        async with Node(pods=2) as node:
+            for number in range(10):
+                for pod in node.pods:
+                    node.see(pod, annotations={"oomtracer/ignore": "true"})
+                    node.sink.emit(kill_of(pod, incident=f"{number}"))
+                node.sink.emit(kill_of(node.pod, incident=f"exit-{number}", outcome=Outcome.ALREADY_EXITING))
+                for uid in ("uid-8", "uid-9"):
+                    elsewhere = Workload(kind=WorkloadKind.POD, pod_uid=uid)
+                    node.sink.emit(kill_of(node.pod, incident=f"{number}", workload=elsewhere))
+
+    run_virtual(main())
+    assert sorted(refusals(caplog, logging.INFO)) == [
+        "pod shop/shop-0: not_killed",
+        "pod shop/shop-0: opted_out",
+        "pod shop/shop-1: opted_out",
+        "pod with uid uid-8: no_pod_match",
+        "pod with uid uid-9: no_pod_match",
+    ]
+
+
+def test_a_mark_is_always_said(caplog):
+    """Twice for one pod too, as after a mark that failed: marks have a budget."""
+    teller = telling.Teller(is_dry_run=False, clock=lambda: 0.0)
+    decision = Decision(mark=True, reason=Reason.NODE_OUT_OF_MEMORY)
+    pod = scenes.pod(namespace="shop", name="shop-0")
+    for _ in range(3):
+        teller.decided(scenes.pod_report(), pod, decision)
+    assert lines(caplog) == ["marking pod shop/shop-0: node_out_of_memory"] * 3
+
+
+def test_the_refusals_that_are_remembered_are_bounded(caplog, monkeypatch):
+    """The one said longest ago is forgotten, and said again."""
+    monkeypatch.setattr(telling, "MAX_REFUSALS", 3)
+
+    async def main():
+        async with Node(pods=4) as node:
+            for turn, number in enumerate((0, 1, 2, 3, 3, 0)):
+                pod = node.pods[number]
+                node.see(pod, annotations={"oomtracer/ignore": "true"})
+                node.sink.emit(kill_of(pod, incident=str(turn)))
+
+    run_virtual(main())
+    said = [line.removesuffix(": opted_out")[-1] for line in refusals(caplog, logging.INFO)]
+    assert said == list("01230")
 
 
 def test_a_pod_that_becomes_known_later_is_decided_again():

@@ -154,9 +154,11 @@ def test_without_a_uid_nothing_is_sent():
 
 
 def test_no_answer_is_a_retry_in_doubt():
-    """A patch whose answer is lost may have been applied; one that was refused was not."""
+    """A patch whose answer is lost may have been applied; one that was refused, or never sent, was not."""
     result = patch(ScriptedApi(lambda _: ApiUnreachableError("read timeout")))
     assert (result.outcome, result.message, result.in_doubt) == (PatchOutcome.RETRY, "read timeout", True)
+    refused = patch(ScriptedApi(lambda _: ApiUnreachableError("refused", was_sent=False)))
+    assert (refused.outcome, refused.message, refused.in_doubt) == (PatchOutcome.RETRY, "refused", False)
     assert result_of(status(504, "Timeout")).in_doubt
     assert not result_of(status(429)).in_doubt
     assert not result_of(status(409, "Conflict")).in_doubt

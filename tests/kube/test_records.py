@@ -101,6 +101,40 @@ def test_nobody_takes_a_static_pods_hash():
     assert (pod.is_mirror, pod.config_hash) == (False, None)
 
 
+@pytest.mark.parametrize("owner", [None, ("ReplicaSet", "web-7d4b9c6f5d")])
+def test_a_mirror_pod_without_the_node_as_owner_has_nobodys_kills(owner):
+    """Anybody may create a pod with the annotations, but a kubelet's mirror pod belongs to its node."""
+    kubelet = {"kubernetes.io/config.hash": HASH, "kubernetes.io/config.mirror": HASH}
+    pod = read(make_pod("thief", annotations=kubelet, owner=owner))
+    assert (pod.is_mirror, pod.config_hash) == (True, None)
+
+
+def test_the_hash_that_can_be_changed_counts_for_nothing():
+    """The API server lets anybody with the right to patch pods change config.hash, but never config.mirror."""
+    other = {"kubernetes.io/config.hash": "f" * 32}
+    assert read(make_static_pod("etcd", config_hash=HASH, annotations=other)).config_hash == HASH
+
+
+@pytest.mark.parametrize("key", ["shareProcessNamespace", "hostPID"])
+def test_a_pod_may_share_a_pid_namespace(key):
+    """Among its containers or with the node: then the first process of a container is not its init."""
+    document = make_pod("web")
+    for value, shares in ((True, True), (False, False), ("true", False)):
+        document["spec"][key] = value
+        assert read(document).shares_pid_namespace is shares
+
+
+def test_the_owner_may_be_a_rollout():
+    """Argo's controller names ReplicaSets as Kubernetes' own does, with another label."""
+    labels = {"rollouts-pod-template-hash": "6d4cf56db6"}
+    owners = {
+        name: read(make_pod("p", owner=("ReplicaSet", name), labels=labels)).owner
+        for name in ("web-6d4cf56db6", "web-55", "-6d4cf56db6")
+    }
+    assert owners.pop("web-6d4cf56db6") == Owner(kind="Rollout", name="web")
+    assert owners == {name: Owner(kind="ReplicaSet", name=name) for name in owners}
+
+
 def test_a_terminating_pod_says_so():
     """A deletionTimestamp is all there is to see of a graceful deletion."""
     document = make_pod("web")

@@ -184,6 +184,20 @@ def test_an_item_that_is_no_pod_costs_only_itself():
     assert ([pod.name for pod in listed.pods], listed.skipped) == (["a"], 7)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"kind":"NodeList","metadata":{"resourceVersion":"9"},"items":[]}',
+        b'{"kind":null,"metadata":{"resourceVersion":"9"},"items":[]}',
+        b'{"kind":"PodList","metadata":{"resourceVersion":"9"},"items":[{"metadata":{"name":"web-0"}},7,null]}',
+    ],
+)
+def test_a_list_of_something_else_is_refused(body):
+    """Another kind of list, or one without any pod among its items, does not say that there are no pods."""
+    with pytest.raises(MalformedError):
+        PodReader([], []).pods_of_list(body)
+
+
 @pytest.mark.parametrize("version", ["", "0", "abc", "-1", "9" * 20, "٣"])
 def test_a_list_without_a_version_is_refused(version):
     """Without a version to watch from, a list is no beginning."""

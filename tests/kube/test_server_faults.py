@@ -64,9 +64,25 @@ def test_a_port_where_nobody_listens():
         async with connected(f"http://{HOST}:{port}") as api:
             with pytest.raises(ApiUnreachableError) as caught:
                 await api.request("GET", "/")
+        assert not caught.value.was_sent
         return str(caught.value)
 
     assert run(scene()) == f"{HOST}:{port}: connection refused"
+
+
+def test_what_may_have_been_sent_stays_in_doubt():
+    """A request heard on a kept connection is not unsent because no other connection can be made."""
+
+    async def scene() -> None:
+        async with RawServer([answer(), CLOSE]) as server, connected(server.url) as api:
+            await api.request("GET", "/")
+            server.refuse_connections()
+            with pytest.raises(ApiUnreachableError) as caught:
+                await api.request("PATCH", "/", body=b"{}")
+            assert len(server.requests) == 2
+        assert (reason(caught.value), caught.value.was_sent) == ("connection refused", True)
+
+    run(scene())
 
 
 def test_a_name_that_nobody_knows(monkeypatch):
@@ -81,6 +97,7 @@ def test_a_name_that_nobody_knows(monkeypatch):
         async with connected("https://cluster.invalid:6443") as api:
             with pytest.raises(ApiUnreachableError) as caught:
                 await api.request("GET", "/")
+        assert not caught.value.was_sent
         return str(caught.value)
 
     assert run(scene()) == "cluster.invalid:6443: name is not known"
@@ -98,7 +115,7 @@ def test_silence_ends_with_the_requests_time(fault):
         async with RawServer([fault, answer()]) as server, connected(server.url) as api:
             with pytest.raises(ApiUnreachableError) as caught:
                 await api.request("GET", "/", timeout_s=0.05)
-            assert reason(caught.value) == "no answer in 0.05 s"
+            assert (reason(caught.value), caught.value.was_sent) == ("no answer in 0.05 s", True)
             await server.until(lambda: server.open_connections == 0)
             assert (await api.request("GET", "/")).status == 200
 
@@ -121,6 +138,7 @@ def test_a_connection_that_is_never_made(monkeypatch, scheme):
                     await api.request("GET", "/")
         finally:
             frozen.close()
+        assert not caught.value.was_sent
         return reason(caught.value)
 
     assert run(scene()) == "no connection in 5 s"
@@ -136,6 +154,7 @@ def test_a_proxy_that_refuses():
                 with pytest.raises(ApiUnreachableError) as caught:
                     await api.request("GET", "/")
         assert caught.value.__cause__ is None
+        assert not caught.value.was_sent
         return str(caught.value)
 
     assert run(scene()) == f"{HOST}:1: proxy answered 407"

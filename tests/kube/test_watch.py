@@ -343,6 +343,34 @@ def test_a_trouble_that_lasts_is_said_once(answer, caplog):
     assert "again, after" not in caplog.text
 
 
+def test_followers_hear_of_regained_contact():
+    """How long the pods have been current is news, though no pod has changed: once for each time it begins."""
+    heard: list[float | None] = []
+    cut = Answer([30.0, line("BOOKMARK", 10), CUT])
+
+    def follow(scene):
+        scene.directory.on_change.append(lambda: heard.append(scene.watcher.current_for_s()))
+
+    scene = play(in_turn(listed(10), cut, REFUSED, Answer(minutes(9, 10))), for_s=200, seed=1, first=follow)
+    assert heard == [None, 0.0, 0.0]
+    assert scene.watcher.requests == {"list": 1, "watch": 3}
+
+
+@pytest.mark.parametrize(
+    ("own_pod", "is_warned"), [(("shop", "u1"), False), (("other", "u1"), True), (None, False)]
+)
+def test_a_node_that_lacks_the_agents_own_pod_is_said_once(own_pod, is_warned, caplog):
+    """A wrong --node-name would go unnoticed otherwise: the list is fine, and no kill finds its pod."""
+    answers = [listed(10, bare("u1")), Answer([error_line(410)]), listed(20), Answer(minutes(9, 20))]
+    play(in_turn(*answers), for_s=60, seed=1, own_pod=own_pod)
+    told = [record.getMessage() for record in caplog.records if "own pod" in record.getMessage()]
+    assert (
+        told
+        == ["the agent's own pod other/u1 is not among the pods of node node-a: is --node-name right?"]
+        * is_warned
+    )
+
+
 def test_a_defect_ends_no_watch(caplog):
     """What nobody thought of is told with its traceback once, and the pods are listed again."""
     left = [ZeroDivisionError("a defect"), KeyError("another")]

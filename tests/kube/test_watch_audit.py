@@ -177,6 +177,20 @@ def audited(*events: bytes) -> Scene:
     return scene
 
 
+def test_a_list_with_strange_items_deletes_nothing():
+    """Any item that is no pod may be the one that is missing; what the others say is believed."""
+
+    def script(request):
+        if request.verb == "watch":
+            return Answer(minutes(9, 20))
+        strange = {"metadata": {"uid": "u1"}}
+        return listed(10, bare("u1", 5)) if request.at_s < 1100.0 else listed(20, strange, bare("u2", 16))
+
+    scene = play(script, for_s=2600, seed=None)
+    assert scene.watcher.requests["list"] == 2
+    assert (scene.uids, scene.watcher.missed) == ({"u1", "u2"}, 1)
+
+
 def test_what_happened_after_the_list_is_no_miss():
     """A list is compared when the watch has passed it: what the watch told since is right, and the list is old."""
     told = [line("MODIFIED", 15, bare("u1", phase="Running")), line("ADDED", 16, bare("u2"))]

@@ -20,7 +20,13 @@ class Scene:
     """The parts of a watcher, and how long they ran."""
 
     def __init__(
-        self, script: Script, *, start_jitter_s: float, seed: int | None, times: WatchTimes | None
+        self,
+        script: Script,
+        *,
+        start_jitter_s: float,
+        seed: int | None,
+        times: WatchTimes | None,
+        own_pod: tuple[str, str] | None,
     ) -> None:
         self.api = StreamedApi(script)
         clock = asyncio.get_running_loop().time  # works after the loop's end too
@@ -31,6 +37,7 @@ class Scene:
             self.directory,
             PodReader([], []),
             node_name="node-a",
+            own_pod=own_pod,
             start_jitter_s=start_jitter_s,
             times=times,
             clock=clock,
@@ -66,12 +73,15 @@ def play(
     start_jitter_s: float = 0.0,
     seed: int | None = None,
     times: WatchTimes | None = None,
+    own_pod: tuple[str, str] | None = None,
+    first: Callable[[Scene], Any] = lambda scene: None,
     then: Callable[[Scene], Any] = lambda scene: None,
 ) -> Scene:
-    """Run a watcher for so many virtual seconds; ``then`` is called while it still runs."""
+    """Run a watcher for so many virtual seconds; ``first`` is called before, ``then`` while it still runs."""
 
     async def run() -> Scene:
-        scene = Scene(script, start_jitter_s=start_jitter_s, seed=seed, times=times)
+        scene = Scene(script, start_jitter_s=start_jitter_s, seed=seed, times=times, own_pod=own_pod)
+        first(scene)
         task = asyncio.create_task(scene.watcher.run())
         await asyncio.sleep(for_s)
         assert not task.done()

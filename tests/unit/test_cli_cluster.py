@@ -128,6 +128,13 @@ def test_a_pod_is_told_its_node(place):
     assert cluster_of(FLAGS, MARKING).kubeconfig is None
 
 
+def test_an_opt_out_may_be_the_descheduler_s_own(place):
+    """What must not be a mark may well be a wish to be left alone."""
+    key = "descheduler.alpha.kubernetes.io/prefer-no-eviction"
+    found = cluster_of(replace(FLAGS, kubeconfig="/x"), replace(MARKING, opt_out_annotation=key))
+    assert found.marking.opt_out_annotation == key
+
+
 def test_the_agent_s_own_namespace_is_protected(place):
     """It comes from the service account, or from the flag, and is added to any list."""
     place.in_pod("monitoring")
@@ -170,6 +177,15 @@ def test_the_values_arrive(place):
         ({}, {"opt_out_annotation": "a b"}, "--opt-out-annotation"),
         ({}, {"victim_annotation": "oomtracer/ignore=x"}, "opts a pod out"),
         ({}, {"victim_annotation": "k=v", "require_admission_policy": True}, "--require-admission-policy"),
+        (
+            {"pod_name": "oomtracer-x2x4v"},
+            {"victim_annotation": "k=v", "require_admission_policy": True},
+            "--require-admission-policy",
+        ),
+        ({"node_name": "NODE-A"}, {}, "--node-name"),
+        ({"node_name": "node-a,metadata.namespace!=shop"}, {}, "--node-name"),
+        ({"node_name": "node-\u00e4"}, {}, "--node-name"),
+        ({"node_name": "n" * 254}, {}, "--node-name"),
         ({"start_jitter": "-1s"}, {}, "--start-jitter"),
         ({"qps": 0.0}, {}, "--qps"),
         ({"qps": float("nan")}, {}, "--qps"),
@@ -217,7 +233,16 @@ def test_unmark_takes_a_key_with_or_without_its_value(place, changes, request_):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"all_nodes": True}, {"namespace": "No"}, {"annotation": "a b"}, {"label": "-"}]
+    "changes",
+    [
+        {"all_nodes": True},
+        {"node_name": ""},
+        {"namespace": "No"},
+        {"annotation": "a b"},
+        {"label": "-=x"},
+        {"label": "app"},
+        {"annotation": ""},
+    ],
 )
 def test_an_unmark_that_cannot_be_right_is_refused(place, changes):
     """Nothing is removed by mistake."""

@@ -8,12 +8,13 @@ from hypothesis import strategies as st
 
 from oomtracer.events import Owner, Workload, WorkloadKind
 from oomtracer.pipeline import Naming
-from oomtracer.pipeline.naming import COMPLETE_AFTER_S, GIVE_UP_AFTER_S, MAX_WAITING, TELL_AFTER_S
+from oomtracer.pipeline.naming import COMPLETE_AFTER_S, MAX_WAITING, TELL_AFTER_S
 from oomtracer.pods import Pod, PodIdentity
 
 from .builders import CONTAINER_ID, POD_UID, examples, report, victim
 from .virtual_clock import VirtualClock
 
+GIVE_UP_AFTER_S = 900.0
 OTHER_UID = "11111111-2222-4333-8444-555555555555"
 
 
@@ -92,6 +93,7 @@ class Setup:
             named=[*more, self.named],
             complete=[*more, self.complete],
             synced_for_s=lambda: None if self.synced_at is None else self.clock.now - self.synced_at,
+            give_up_after_s=GIVE_UP_AFTER_S,
             scheduler=self.clock,
         )
 
@@ -116,23 +118,15 @@ def test_a_kill_of_a_known_container_goes_everywhere_at_once():
     assert (workload.namespace, workload.pod, workload.container) == ("shop", "web-8c5f", "app")
     assert workload.owner == Owner(kind="Deployment", name="web")
     assert (workload.resolved, workload.static, workload.container_id) == (True, False, CONTAINER_ID)
-    assert setup.naming.identified == 1
     assert setup.clock.pending == 0
 
 
-def test_a_kill_outside_of_pods_goes_on_at_once_and_is_no_match():
-    """What runs in a unit is nobody's pod, and is not named."""
+def test_a_kill_outside_of_pods_goes_on_at_once():
+    """What runs in a unit is nobody's pod, and has no name to wait for."""
     setup = Setup()
     setup.naming.emit(report())
-    assert setup.counts() == [1, 0, 1]
-    assert (setup.naming.identified, setup.naming.unmatched) == (0, 1)
-
-
-def test_a_self_test_is_neither_identified_nor_unmatched():
-    """A kill that was made on purpose is in no count of victims."""
-    setup = Setup()
-    setup.naming.emit(report(selftest=True))
-    assert (setup.naming.identified, setup.naming.unmatched) == (0, 0)
+    assert setup.counts() == [1, 1, 1]
+    assert setup.clock.pending == 0
 
 
 def test_a_pod_that_becomes_known_in_time_is_told_with_its_name():
@@ -155,8 +149,8 @@ def test_a_pod_that_stays_unknown_is_told_unresolved():
     assert setup.counts() == [1, 0, 0]
     assert setup.told.reports[0].workload.resolved is False
     setup.clock.advance(COMPLETE_AFTER_S - TELL_AFTER_S)
-    assert setup.counts() == [1, 0, 1]
-    assert (setup.naming.identified, setup.naming.unmatched) == (0, 1)
+    assert setup.counts() == [1, 1, 1]
+    assert setup.complete.reports[0].workload.pod is None
     assert setup.clock.pending == 0
 
 
@@ -194,7 +188,6 @@ def test_a_container_that_stays_unknown_is_told_without_name():
     assert setup.told.reports[0].workload.resolved
     setup.clock.advance(COMPLETE_AFTER_S)
     assert setup.counts() == [1, 1, 1]
-    assert setup.naming.identified == 1
 
 
 def test_the_only_container_of_a_pod_is_known_before_its_id_is():
@@ -252,7 +245,7 @@ def test_without_the_api_server_it_is_given_up_at_last():
     setup.synced_at = None
     setup.naming.emit(in_pod())
     setup.clock.advance(GIVE_UP_AFTER_S)
-    assert setup.counts() == [1, 0, 1]
+    assert setup.counts() == [1, 1, 1]
     assert setup.naming.waiting == 0
 
 
@@ -267,7 +260,7 @@ def test_the_wait_starts_anew_once_the_pods_are_known():
     setup.clock.advance(COMPLETE_AFTER_S - 1)
     assert setup.counts() == [1, 0, 0]
     setup.clock.advance(1)
-    assert setup.counts() == [1, 0, 1]
+    assert setup.counts() == [1, 1, 1]
 
 
 def test_too_many_that_wait_push_the_oldest_on():
@@ -296,6 +289,31 @@ def test_the_trigger_is_named_too():
     other = in_pod(uid=OTHER_UID).workload
     setup.naming.emit(report(trigger_workload=other))
     assert setup.told.reports[0].trigger_workload.container == "proxy"
+
+
+def test_a_known_trigger_is_named_though_the_victim_is_not():
+    """What is known is told."""
+    setup = Setup()
+    setup.learn(container="proxy", uid=OTHER_UID)
+    setup.naming.emit(in_pod(trigger_workload=in_pod(uid=OTHER_UID).workload))
+    setup.clock.advance(TELL_AFTER_S)
+    told = setup.told.reports[0]
+    assert (told.workload.resolved, told.trigger_workload.container) == (False, "proxy")
+
+
+def test_a_pod_that_did_not_change_is_not_looked_at_again():
+    """Many that wait for a container cost little while other pods change."""
+    setup = Setup()
+    setup.learn()
+    kill = in_pod()
+    setup.naming.emit(kill)
+    for _ in range(5):
+        setup.naming.pods_changed()
+        setup.clock.advance(0.1)
+    assert setup.counts() == [0, 1, 0]
+    setup.learn(container="app", phase="Running")
+    setup.clock.advance(0.1)
+    assert setup.told.containers == ["app"]
 
 
 def test_process_1_says_nothing_where_the_pod_shares_its_pid_namespace():
@@ -344,6 +362,5 @@ def test_every_report_is_told_once_and_completed_once(container, steps):
         assert late <= set(setup.told.ids)
     setup.clock.advance(COMPLETE_AFTER_S + 0.1)
     assert sorted(setup.told.ids) == sorted(setup.complete.ids) == sorted(emitted)
-    assert len(setup.named.ids) == len(set(setup.named.ids)) == setup.naming.identified
-    assert setup.naming.identified + setup.naming.unmatched == len(emitted)
+    assert sorted(setup.named.ids) == sorted(emitted)
     assert (setup.naming.waiting, setup.clock.pending) == (0, 0)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oomtracer.config import PodMetrics
-from oomtracer.events import Outcome, Workload, WorkloadKind
+from oomtracer.events import Group, Outcome, Workload, WorkloadKind
 from oomtracer.sinks.pod_metrics import KEEP_S, MAX_CONTAINERS, OTHER, PodKills
 
 from .builders import CONTAINER_ID, POD_UID, examples, report
@@ -76,6 +76,16 @@ def test_a_kill_that_its_container_survives_is_silent(init_died, silent):
     assert node.scrape()[SILENT] == {("shop", "web-8c5f", "app"): silent}
 
 
+def test_a_group_kill_is_not_silent():
+    """It takes the container's first process too, and Kubernetes notices."""
+    node = Node()
+    node.kills.emit(in_container(init_died=False, group=Group(id="x", index=0)))
+    node.kills.emit(in_container(init_died=True, group=Group(id="x", index=1)))
+    page = node.scrape()
+    assert page[KILLS] == {("shop", "web-8c5f", "app"): 2}
+    assert page[SILENT] == {("shop", "web-8c5f", "app"): 0}
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -116,10 +126,30 @@ def test_the_series_go_some_time_after_the_pod():
     assert node.scrape() == {}
 
 
+def test_a_series_that_is_still_counted_stays():
+    """A process in the pod's own cgroup is in no container that the pod names."""
+    node = Node()
+    for _ in range(5):
+        node.kills.emit(in_container(None))
+        node.clock.advance(KEEP_S - 1)
+        node.scrape()
+    assert node.scrape()[KILLS] == {("shop", "web-8c5f", ""): 5}
+
+
 def test_a_finished_pod_needs_no_zero():
     """A completed Job's pod stays in the API for long and is killed no more."""
     node = Node()
     node.pods = [pod(phase="Succeeded")]
+    assert node.scrape() == {}
+
+
+def test_a_pod_that_finishes_leaves_its_place():
+    """Those that were never killed must not keep the ones that may be from being counted."""
+    node = Node()
+    node.pods = [pod()]
+    assert len(node.scrape()[KILLS]) == 2
+    node.pods = [pod(phase="Succeeded")]
+    node.clock.advance(KEEP_S + 1)
     assert node.scrape() == {}
 
 

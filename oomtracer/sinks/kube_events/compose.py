@@ -18,18 +18,35 @@ NODE_REASON = "NodeOOMKilled"
 MARK_REASON = "MarkedForEviction"
 
 
-def incident_key(incident: Incident) -> Key:
-    """Kills of one container (or on the node) that hit the limit of the same kind of thing are one series."""
-    limit = incident.head.limit
-    reason = POD_REASON if _is_pod(incident.subject) else NODE_REASON
-    container = incident.container if _is_pod(incident.subject) else None
-    return Key(incident.subject.uid, reason, container, limit.owner if limit else None)
+def incident_key(incident: Incident, decision: Decision | None) -> Key:
+    """Kills of one container (or on the node) of which the same is said are one series.
+
+    Kills that the container survived and those that ended it are two, and so are those that marked the pod.
+    """
+    uid, cause = incident.subject.uid, _cause(incident.head)
+    if not _is_pod(incident.subject):
+        return Key(uid, NODE_REASON, container=None, cause=cause, init_died=None, is_chosen=None)
+    return Key(
+        uid,
+        POD_REASON,
+        container=incident.container,
+        cause=cause,
+        init_died=incident.init_died,
+        is_chosen=decision.mark if decision else None,
+    )
+
+
+def _cause(report: OomReport) -> str:
+    if report.sysrq:
+        return "sysrq"
+    return report.limit.owner.value if report.limit else report.scope.value
 
 
 def incident_event(incident: Incident, decision: Decision | None, marking: Marking) -> Event:
     """What one run of the OOM killer did to a pod, or to the node."""
-    report, subject, reason = incident.head, incident.subject, incident_key(incident).reason
+    report, subject, reason = incident.head, incident.subject, NODE_REASON
     if _is_pod(subject):
+        reason = POD_REASON
         subject = replace(subject, field_path=field_path(incident.container, incident.pod))
         note = pod_note(incident, decision, marking)
     else:
@@ -47,7 +64,7 @@ def incident_event(incident: Incident, decision: Decision | None, marking: Marki
 
 def mark_key(subject: Regarding) -> Key:
     """The series of a pod's marks; there is rarely more than one."""
-    return Key(subject.uid, MARK_REASON, None, None)
+    return Key(subject.uid, MARK_REASON, container=None, cause=None, init_died=None, is_chosen=None)
 
 
 def mark_event(report: OomReport, subject: Regarding, marking: Marking, *, time: str) -> Event:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,15 +10,18 @@ from itertools import count
 from typing import NamedTuple
 
 from oomtracer.kube.event import Event, Occurrences
-from oomtracer.sinks.kube_events.bucket import Buckets
+from oomtracer.sinks.kube_events.bucket import REFILL_S, Buckets
 
 END_S = 360.0
-"""A series ends so long after its last kill; the next kill has an Event of its own."""
+"""A series of which all is told ends so long after its last kill; the next kill has an Event of its own."""
+WAIT_S = 1_200.0
+"""One that waits to be told ends so long after its last kill: at one write a second all of them have had a turn."""
 UPDATE_INTERVAL_S = 10.0
 """At most so often is one Event updated."""
 GIVE_UP_S = 300.0
 """So long is one write tried again while the API server does not take it."""
-MAX_SERIES = 256
+MAX_SERIES = 1_024
+"""Some 2 MiB in all."""
 # Of an object's burst: a counter that ticks may not cost its other containers their first Event.
 _RESERVE_FOR_FIRST = 5
 
@@ -28,7 +32,11 @@ class Key(NamedTuple):
     uid: str
     reason: str
     container: str | None
-    limit_owner: str | None
+    cause: str | None
+    """Which memory ran out."""
+    init_died: bool | None
+    is_chosen: bool | None
+    """Whether the pod was chosen for a mark."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,6 +74,8 @@ class Ledger:
         self._buckets = Buckets()
         self._turns = count()
         self._writing: Series | None = None
+        self._is_backing_off = False
+        self._failed_s = -math.inf
 
     @property
     def pending(self) -> int:
@@ -105,6 +115,10 @@ class Ledger:
         """When there will be something to write; None if nothing waits."""
         return min([self._ready_s(series) for series in self._pending()], default=None)
 
+    def answered(self) -> None:
+        """The API server said what it thinks of a write, whatever that was: it is not away."""
+        self._is_backing_off = False
+
     def told(self, series: Series, counted: int, *, now_s: float) -> None:
         """The API server has the Event with that count."""
         self._writing = None
@@ -121,6 +135,8 @@ class Ledger:
     def failed(self, series: Series, *, now_s: float) -> None:
         """The API server did not take it: others first, then again, but not for ever."""
         self._writing = None
+        self._is_backing_off = True
+        self._failed_s = now_s
         if series.failing_since_s is None:
             series.failing_since_s = now_s
         if now_s - series.failing_since_s >= GIVE_UP_S:
@@ -149,20 +165,34 @@ class Ledger:
         return [series for series in self._series.values() if series.untold]
 
     def _ready_s(self, series: Series) -> float:
+        return max(series.not_before_s, self._allowed_s(series))
+
+    def _allowed_s(self, series: Series) -> float:
         if series.is_paid:
-            return series.not_before_s
+            return -math.inf
         reserve = _RESERVE_FOR_FIRST if series.told else 0
-        return max(series.not_before_s, self._buckets.ready_s(series.key.uid, reserve=reserve))
+        return self._buckets.ready_s(series.key.uid, reserve=reserve)
 
     def _end_old(self, now_s: float) -> None:
         old = []
         for series in self._series.values():  # in the order of their last kills
             if now_s - series.last_s < END_S:
                 break
-            if series is not self._writing:
+            is_over = not series.untold or now_s - series.last_s >= WAIT_S
+            if is_over and series is not self._writing:
                 old.append(series)
         for series in old:
-            self.drop(series, "unreachable" if series.failing_since_s is not None else "pod_limit")
+            self.drop(series, self._why_untold(series, now_s))
+
+    def _why_untold(self, series: Series, now_s: float) -> str:
+        """What kept it from being told for so long."""
+        if self._is_backing_off or series.failing_since_s is not None:
+            return "unreachable"
+        # A token is taken as soon as there is one, where that is all that is waited for.
+        if self._allowed_s(series) > now_s - REFILL_S:
+            return "pod_limit"
+        # An outage that is over has made the queue longer than the time that was left.
+        return "unreachable" if self._failed_s >= series.last_s else "queue_full"
 
     def _make_room(self) -> None:
         if len(self._series) < MAX_SERIES:

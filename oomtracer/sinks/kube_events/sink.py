@@ -31,8 +31,8 @@ DROP_REASONS: Final = (
     "no_pod_match",  # the pod that the process was of is not known
     "late",  # of an incident that was told already
     "pod_limit",  # too much was told of one pod
-    "queue_full",
-    "unreachable",  # for too long
+    "queue_full",  # too many waited, or for too long
+    "unreachable",  # the API server was, for too long
     "forbidden",  # the account has no right to create or change Events
     "denied",  # by an admission policy, a webhook or a quota
     "invalid",
@@ -171,10 +171,11 @@ class EventSink:
                 logger.exception("could not make an Event of a kill of process %d", incident.head.victim.pid)
 
     def _record(self, incident: Incident) -> None:
+        decision = self._decision_of(incident.head)
         self._ledger.record(
-            incident_key(incident),
+            incident_key(incident, decision),
             incident.head.time,
-            lambda: incident_event(incident, self._decision_of(incident.head), self._marking),
+            lambda: incident_event(incident, decision, self._marking),
             now_s=self._clock(),
         )
 
@@ -192,12 +193,20 @@ class EventSink:
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(FLUSH_S):
-                    await self._write_rest()
+                    await self._write_rest(self._clock() + FLUSH_S)
         finally:
-            self._ledger.drop_all("stopped")
+            self._drop_rest()
 
-    async def _write_rest(self) -> None:
+    async def _write_rest(self, until_s: float) -> None:
         while series := self._ledger.next(self._clock()):
+            if self._writer.retry_s < until_s:  # else it is now or never
+                await asyncio.sleep(max(self._writer.retry_s - self._clock(), 0.0))
             await self._limiter.acquire()
-            if not await self._write(series):
+            if not await self._write(series) and self._writer.retry_s >= until_s:
                 return
+
+    def _drop_rest(self) -> None:
+        lost = self._ledger.pending
+        self._ledger.drop_all("stopped")
+        if lost:
+            logger.warning("stopping: %d pending Events were not told", lost)

@@ -77,7 +77,7 @@ def decided(decision: Decision | None, marking: Marking) -> str:
         return f"The pod is not marked for eviction: {words} ({reason})."
     if marking.is_dry_run:
         return f"The pod would be marked for eviction ({reason}), but this is a dry run."
-    return f"The pod is to be marked for eviction ({reason})."
+    return f"The pod was chosen for eviction ({reason}); a MarkedForEviction Event follows if it is marked."
 
 
 def marks(marking: Marking) -> str:

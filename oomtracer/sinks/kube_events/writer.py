@@ -30,7 +30,7 @@ class _Right(NamedTuple):
 class Writer:
     """Writes what is due in the ledger. ``sent`` counts Events created, ``updated`` counts brought up to date.
 
-    ``ready_s`` is when the next write may be tried.
+    ``ready_s`` is when the next write may be tried. ``retry_s`` is the same after a failure, and 0 without one.
     """
 
     def __init__(
@@ -39,6 +39,7 @@ class Writer:
         self.sent = 0
         self.updated = 0
         self.ready_s = 0.0
+        self.retry_s = 0.0
         self._api = api
         self._ledger = ledger
         self._clock = clock
@@ -58,13 +59,15 @@ class Writer:
         if result.outcome is EventOutcome.RETRY:
             self._wait(series, result)
             return False
+        self.retry_s = 0.0
         self._backoff.reset()
+        self._ledger.answered()
         self._conclude(series, occurrences, result)
         return True
 
     def _wait(self, series: Series, result: EventResult) -> None:
         now_s = self._clock()
-        self.ready_s = now_s + max(INTERVAL_S, self._backoff.next_s(result.retry_after_s))
+        self.ready_s = self.retry_s = now_s + max(INTERVAL_S, self._backoff.next_s(result.retry_after_s))
         self._ledger.failed(series, now_s=now_s)
         if "waiting" not in self._said:
             self._said.add("waiting")

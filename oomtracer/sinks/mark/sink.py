@@ -60,7 +60,7 @@ class MarkSink:
         self._delivery = delivery
         self._clock = clock
         self._unix_clock = unix_clock
-        self._teller = Teller(is_dry_run=delivery is None)
+        self._teller = Teller(is_dry_run=delivery is None, clock=clock)
         self._waiting = MarkedPods(directory, marking, clock=clock)
         self._decisions: OrderedDict[tuple[str, str | None], Decision] = OrderedDict()
         self._pending: dict[str, Mark] = {}

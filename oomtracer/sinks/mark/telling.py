@@ -1,8 +1,10 @@
-"""What the log says of decisions and marks: each decision once, a state that goes on once."""
+"""What the log says of decisions and marks: what does not change is not repeated."""
 
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
+from collections.abc import Callable
 
 from oomtracer.events import OomReport
 from oomtracer.pods import Pod
@@ -12,6 +14,9 @@ from oomtracer.sinks.mark.counts import Ended, Failure, Stage
 
 logger = logging.getLogger("oomtracer.mark")
 
+SAY_AGAIN_S = 600.0
+"""A refusal that stays the same is told so often: a pod may lose a process every second."""
+MAX_REFUSALS = 1_024
 # Every kill of a machine that runs more than pods has one of these.
 _NOT_WORTH_A_LINE = frozenset({Reason.NOT_IN_POD, Reason.SELFTEST})
 _ONCE = {
@@ -22,17 +27,23 @@ _ONCE = {
 
 
 class Teller:
-    """Remembers what has been said: trouble is told again after a success, retries after the last of them."""
+    """Remembers what has been said: trouble is told again after a success, retries after the last of them.
 
-    def __init__(self, *, is_dry_run: bool) -> None:
+    ``clock`` counts seconds.
+    """
+
+    def __init__(self, *, is_dry_run: bool, clock: Callable[[], float]) -> None:
         self._is_dry_run = is_dry_run
+        self._clock = clock
+        self._refused_s: OrderedDict[tuple[str, Reason], float] = OrderedDict()
         self._said: set[str] = set()
         self._is_retry_said = False
 
     def decided(self, report: OomReport, pod: Pod | None, decision: Decision) -> None:
-        """Tell one decision."""
+        """Tell one decision; a refusal that the pod had for the same reason in the last ten minutes is no news."""
         verb = ("would mark" if self._is_dry_run else "marking") if decision.mark else "not marking"
-        level = logging.DEBUG if decision.reason in _NOT_WORTH_A_LINE else logging.INFO
+        is_news = decision.mark or self._is_new_refusal(_uid(report, pod), decision.reason)
+        level = logging.INFO if is_news else logging.DEBUG
         logger.log(level, "%s %s: %s", verb, _victim(report, pod), decision.reason)
 
     def retried(self, pod: Pod, message: str) -> None:
@@ -61,6 +72,18 @@ class Teller:
             case _, reason:
                 logger.info("not marking %s any more: %s", _name(pod), reason)
 
+    def _is_new_refusal(self, uid: str, reason: Reason) -> bool:
+        if reason in _NOT_WORTH_A_LINE:
+            return False
+        now_s, told_s = self._clock(), self._refused_s.get((uid, reason))
+        if told_s is not None and now_s - told_s < SAY_AGAIN_S:
+            return False
+        self._refused_s[uid, reason] = now_s
+        self._refused_s.move_to_end((uid, reason))
+        if len(self._refused_s) > MAX_REFUSALS:
+            self._refused_s.popitem(last=False)
+        return True
+
     def _is_new(self, what: str) -> bool:
         if what in self._said:
             return False
@@ -73,6 +96,10 @@ def _victim(report: OomReport, pod: Pod | None) -> str:
         return _name(pod)
     uid = report.workload.pod_uid
     return printable(f"pod with uid {uid}") if uid else f"process {report.victim.pid}"
+
+
+def _uid(report: OomReport, pod: Pod | None) -> str:
+    return pod.uid if pod else report.workload.pod_uid or report.workload.container_id or ""
 
 
 def _name(pod: Pod) -> str:
