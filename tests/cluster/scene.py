@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -54,15 +54,11 @@ class ClusterAgent(Agent):
         super().__init__(*cluster, "--metrics-bind-address", "127.0.0.1:0", *flags, **options)
         self._synced = synced
 
-    def __enter__(self) -> Self:
-        try:
-            super().__enter__()
-            if self._synced:
-                self.log.until("following the pods of this node")
-        except BaseException:  # nobody else ends a process that is not ready in time
-            self.__exit__()
-            raise
-        return self
+    def wait_until_ready(self) -> None:
+        """Wait until it traces and, where that was asked for, knows the pods."""
+        super().wait_until_ready()
+        if self._synced:
+            self.log.until("following the pods of this node")
 
     @property
     def address(self) -> str:

@@ -78,8 +78,11 @@ class Agent:
         assert self.process.stderr
         self.reports = Lines(self.process.stdout.fileno())
         self.log = Lines(self.process.stderr.fileno())
-        if self._ready:
-            self.log.until("tracing OOM kills")
+        try:
+            self.wait_until_ready()
+        except BaseException:  # nobody else ends a process that is not ready in time
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -88,6 +91,11 @@ class Agent:
         for pipe in (self.process.stdout, self.process.stderr):
             if pipe:
                 pipe.close()
+
+    def wait_until_ready(self) -> None:
+        """Wait until it says that it traces, where that was asked for."""
+        if self._ready:
+            self.log.until("tracing OOM kills")
 
     @property
     def pid(self) -> int:

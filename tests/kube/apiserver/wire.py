@@ -63,7 +63,10 @@ class Wire:
             self.response.enable_chunked_encoding()
         else:
             self.response.content_length = size
-        await self.response.prepare(self.request)
+        try:
+            await self.response.prepare(self.request)
+        except ConnectionResetError:  # the client did not wait, as after a freeze
+            raise CutError from None
 
     async def write(self, data: bytes) -> None:
         """Send a piece of the body: one chunk, unless it drips.
