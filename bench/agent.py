@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
 
 DEADLINE_SECONDS = 60.0
@@ -69,10 +69,6 @@ class Lines:
             if part in line[1]:
                 return
 
-    def rest(self) -> str:
-        """What an ended writer left in the pipe, as far as it was not read yet."""
-        return (self._rest + os.read(self._fd, 1 << 16)).decode(errors="replace").strip()
-
     def _read(self, deadline: float, progress: str) -> None:
         wait_ms = max(deadline - time.monotonic(), 0) * 1000
         data = os.read(self._fd, 1 << 16) if self._poll.poll(wait_ms) else b""
@@ -87,18 +83,20 @@ class Lines:
 class Agent:
     """``oomtracer run --output json``, tracing once the context is entered, gone when it is left.
 
-    ``attached_seconds`` and ``tracing_seconds``: from the start of the process to the log line.
+    ``attached_seconds`` and ``tracing_seconds``: from the start of the process to the log line. ``around`` is a
+    command that in the end becomes the one behind it.
     """
 
-    def __init__(self, environment: dict[str, str], *flags: str) -> None:
+    def __init__(self, environment: dict[str, str], *flags: str, around: Sequence[str] = ()) -> None:
         self._environment = environment
         self._flags = flags
+        self._around = around
         self._url = ""
 
     def __enter__(self) -> Self:
-        start = boot_time_ns()
+        self._start = boot_time_ns()
         self.process = subprocess.Popen(
-            [*command(), "run", "--output", "json", *self._flags],
+            [*self._around, *command(), "run", "--output", "json", *self._flags],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=self._environment,
@@ -108,7 +106,7 @@ class Agent:
         self.reports = Lines(self.process.stdout.fileno())
         self.log = Lines(self.process.stderr.fileno())
         try:
-            self._follow_start(start)
+            self._follow_start()
         except BaseException:
             self._end()
             raise
@@ -133,12 +131,18 @@ class Agent:
     def stop(self) -> None:
         """End it by SIGTERM. Raises BenchError where it does not end well."""
         self.process.send_signal(signal.SIGTERM)
-        if self.process.wait(DEADLINE_SECONDS) != 0:
-            raise BenchError(f"the agent ended with {self.process.returncode}: {self.log.rest()}")
+        _, log = self.process.communicate(timeout=DEADLINE_SECONDS)
+        if self.process.returncode != 0:
+            said = log.decode(errors="replace").strip()
+            raise BenchError(f"the agent ended with {self.process.returncode}: {said}")
 
-    def _follow_start(self, start: int) -> None:
+    def synced_seconds(self) -> float:
+        """Wait for the first list of pods; the time from the start of the process until then."""
+        return [read_at - self._start for read_at, _ in self.log.until(b"following the pods")][-1] / 1e9
+
+    def _follow_start(self) -> None:
         for read_at, line in self.log.until(b"tracing OOM kills"):
-            self.tracing_seconds = (read_at - start) / 1e9
+            self.tracing_seconds = (read_at - self._start) / 1e9
             if b"attached tp_btf/mark_victim" in line:
                 self.attached_seconds = self.tracing_seconds
             elif b"serving /metrics" in line:

@@ -28,12 +28,12 @@ class Victims:
     """Kills on demand; a context manager that owns the cgroups. ``storms``: how many at the same time."""
 
     def __init__(self, directory: Path, *, storms: int) -> None:
-        self._program = directory / "victim"
+        self.program = directory / "victim"
         self._storms = storms
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        subprocess.run(["gcc", "-O1", "-static", "-o", self._program, SOURCE, "-lpthread"], check=True)
+        subprocess.run(["gcc", "-O1", "-static", "-o", self.program, SOURCE, "-lpthread"], check=True)
         with self._stack as stack:
             stack.enter_context(_memory_enabled())
             self._paced = stack.enter_context(_cgroup("paced", PACED_LIMIT_BYTES))
@@ -48,7 +48,7 @@ class Victims:
 
     def one(self) -> subprocess.Popen[bytes]:
         """Start a process that will be killed."""
-        return subprocess.Popen([self._program, self._paced / "cgroup.procs", "grow", str(PACED_BYTES)])
+        return subprocess.Popen([self.program, self._paced / "cgroup.procs", "grow", str(PACED_BYTES)])
 
     @contextmanager
     def storm(self, kills: int) -> Iterator[None]:
@@ -58,7 +58,7 @@ class Victims:
             processes = [
                 stack.enter_context(
                     subprocess.Popen(
-                        [self._program, cgroup / "cgroup.procs", "storm", str(STORM_BYTES), str(share)]
+                        [self.program, cgroup / "cgroup.procs", "storm", str(STORM_BYTES), str(share)]
                     )
                 )
                 for cgroup, share in zip(self._storm, shares, strict=True)
@@ -104,19 +104,25 @@ def _cgroup(name: str, limit_bytes: int) -> Iterator[Path]:
     if version == "none":
         raise BenchError("no cgroup hierarchy with a memory controller is mounted")
     path = root / f"oomtracer-bench-{os.getpid()}-{name}"
-    v2 = version == "v2"
     path.mkdir()
     try:
-        (path / ("memory.max" if v2 else "memory.limit_in_bytes")).write_text(str(limit_bytes))
-        swap = path / ("memory.swap.max" if v2 else "memory.memsw.limit_in_bytes")
-        if swap.exists():
-            swap.write_text("0" if v2 else str(limit_bytes))
+        limit(path, limit_bytes)
         yield path
     finally:
-        _remove(path)
+        remove(path)
 
 
-def _remove(path: Path) -> None:
+def limit(path: Path, limit_bytes: int) -> None:
+    """Limit a cgroup's memory, and let none of it be swapped."""
+    v2 = facts.memory_cgroup_mount()[1] == "v2"
+    (path / ("memory.max" if v2 else "memory.limit_in_bytes")).write_text(str(limit_bytes))
+    swap = path / ("memory.swap.max" if v2 else "memory.memsw.limit_in_bytes")
+    if swap.exists():
+        swap.write_text("0" if v2 else str(limit_bytes))
+
+
+def remove(path: Path) -> None:
+    """End what runs in a cgroup, and remove it."""
     deadline = time.monotonic() + DEADLINE_SECONDS
     while path.exists():
         for pid in (path / "cgroup.procs").read_text().split():

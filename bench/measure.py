@@ -19,8 +19,7 @@ from oomtracer.config import DEFAULT_RING_SIZE_BYTES
 from oomtracer.tracer import record_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from context import Context
     from plan import Plan
     from process import Memory
 
@@ -31,46 +30,46 @@ PAUSE_SECONDS = 0.01
 BACKLOG_PERCENT = 75
 
 
-def measure(plan: Plan, environment: dict[str, str], victims: Victims, say: Callable[[str], None]) -> Results:
-    """Everything, in turn. ``say`` is told what is being done."""
-    say("starts of the bare interpreter")
-    _bare_start(environment)  # writes the bytecode
-    bare_starts = [_bare_start(environment) for _ in range(plan.starts)]
+def measure(plan: Plan, context: Context, victims: Victims) -> Results:
+    """Everything, in turn."""
+    context.say("starts of the bare interpreter")
+    _bare_start(context.environment)  # writes the bytecode
+    bare_starts = [_bare_start(context.environment) for _ in range(plan.starts)]
+    bare_memory = _bare_memory(plan, context.environment)
+    with context.alone():
+        host = _mode(plan, context, victims, "host mode")
+    with context.alone():
+        metrics = _mode(plan, context, victims, "with metrics", *METRICS)
     return Results(
         bare_start_seconds=bare_starts,
-        bare_memory=_bare_memory(plan, environment),
+        bare_memory=bare_memory,
         ring_size_bytes=DEFAULT_RING_SIZE_BYTES,
-        host=_mode(plan, environment, victims, say, "host mode"),
-        metrics=_mode(plan, environment, victims, say, "with metrics", *METRICS),
+        host=host,
+        metrics=metrics,
     )
 
 
-def _mode(
-    plan: Plan,
-    environment: dict[str, str],
-    victims: Victims,
-    say: Callable[[str], None],
-    name: str,
-    *flags: str,
-) -> Mode:
-    say(f"{name}: starts")
-    starts = _starts(plan, environment, *flags)
-    with Agent(environment, *flags) as agent:
-        start_memory = _settled_memory(plan, agent)
-        say(f"{name}: idle")
-        idle = _idle(plan, agent)
-        say(f"{name}: {plan.paced_kills} paced kills")
+def _mode(plan: Plan, context: Context, victims: Victims, name: str, *flags: str) -> Mode:
+    context.say(f"{name}: starts")
+    starts = _starts(plan, context.environment, *flags)
+    with Agent(context.environment, *flags) as agent:
+        start_memory = settled_memory(agent, plan.settle_seconds)
+        context.say(f"{name}: idle")
+        rest = idle(agent, plan.idle_seconds)
+        context.say(f"{name}: {plan.paced_kills} paced kills")
         latency = [_paced_kill(agent, victims) for _ in range(plan.paced_kills)]
-        warm_memory = _settled_memory(plan, agent)
-        say(f"{name}: a storm of {plan.storm_kills} kills")
+        context.say(f"{name}: two storms of {plan.storm_kills} kills")
         storm = _storm(plan, agent, victims)
-        storm_memory = _settled_memory(plan, agent)
-        say(f"{name}: a backlog")
+        # What is remembered of the last kills, and no more, has filled up.
+        warm_memory = settled_memory(agent, plan.settle_seconds)
+        _storm(plan, agent, victims)
+        storm_memory = settled_memory(agent, plan.settle_seconds)
+        context.say(f"{name}: a backlog")
         backlog = _backlog(agent, victims)
         agent.stop()
     return Mode(
         starts=starts,
-        idle=idle,
+        idle=rest,
         start_memory=start_memory,
         warm_memory=warm_memory,
         storm_memory=storm_memory,
@@ -104,18 +103,20 @@ def _starts(plan: Plan, environment: dict[str, str], *flags: str) -> Starts:
     return Starts(attached_seconds=attached, tracing_seconds=tracing)
 
 
-def _settled_memory(plan: Plan, agent: Agent) -> Memory:
+def settled_memory(agent: Agent, seconds: float) -> Memory:
+    """The agent's memory after a scrape and so much rest."""
     agent.scrape()
-    time.sleep(plan.settle_seconds)
+    time.sleep(seconds)
     return memory(agent.pid)
 
 
-def _idle(plan: Plan, agent: Agent) -> Idle:
+def idle(agent: Agent, seconds: float) -> Idle:
+    """What an agent does while there is nothing to do."""
     before, cpu_before = switches(agent.pid), cpu_seconds(agent.pid)
-    time.sleep(plan.idle_seconds)
+    time.sleep(seconds)
     after, cpu_after = switches(agent.pid), cpu_seconds(agent.pid)
     return Idle(
-        seconds=plan.idle_seconds,
+        seconds=seconds,
         cpu_seconds=cpu_after - cpu_before,
         voluntary_switches=after.voluntary - before.voluntary,
         involuntary_switches=after.involuntary - before.involuntary,

@@ -26,6 +26,11 @@ class Memory:
     anonymous_bytes: int
     ring_bytes: int
 
+    @property
+    def alone_bytes(self) -> int:
+        """What pss would be if nobody else mapped the same files, as in a container: rss counts the ring twice."""
+        return self.rss_bytes - self.ring_bytes
+
 
 def memory(pid: int) -> Memory:
     """Memory of a process now."""
@@ -39,8 +44,13 @@ def memory(pid: int) -> Memory:
     )
 
 
+def peak_rss_bytes(pid: int) -> int:
+    """The most memory that a process ever had resident (VmHWM)."""
+    return _kilobytes((PROC / str(pid) / "status").read_text())["VmHWM"]
+
+
 def _kilobytes(text: str) -> dict[str, int]:
-    return {name: int(size) << 10 for name, size in re.findall(r"^(\w+): +(\d+) kB$", text, re.MULTILINE)}
+    return {name: int(size) << 10 for name, size in re.findall(r"^(\w+):\s+(\d+) kB$", text, re.MULTILINE)}
 
 
 def _ring_bytes(smaps: str) -> int:

@@ -45,7 +45,7 @@ class Storm:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mode:
-    """One way to run the agent. ``warm_memory``: after the paced kills, before the storm."""
+    """One way to run the agent. ``warm_memory``: after the paced kills and a storm, before another."""
 
     starts: Starts
     idle: Idle
