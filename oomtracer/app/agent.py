@@ -10,12 +10,12 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from oomtracer import __version__
+from oomtracer.app.memory import protect
 from oomtracer.config import Config, OnUnsupported, OutputFormat
 from oomtracer.errors import UnsupportedError
 from oomtracer.kernel import facts
-from oomtracer.kernel.privileges import effective_capabilities, lower_oom_score, may_lock_memory
 from oomtracer.kernel.symbols import KernelSymbols
-from oomtracer.libbpf import libbpf_version, lock_memory, trim_memory
+from oomtracer.libbpf import libbpf_version
 from oomtracer.pipeline import Attributor, Pipeline
 from oomtracer.sinks.console import Console
 from oomtracer.sinks.jsonl import JsonLines
@@ -36,8 +36,6 @@ STDOUT = 1
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # Time for standard output to take what is queued, at the end.
 FLUSH_SECONDS = 5.0
-# Like the kubelet's own: before us the OOM killer has everything else to choose from.
-OOM_SCORE_ADJ = -999
 
 
 def run(config: Config) -> None:
@@ -138,7 +136,10 @@ class _App:
 
     async def _join(self, stack: AsyncExitStack, cluster: Cluster, metrics: Metrics | None) -> ClusterHalf:
         # Imported here: a host without a cluster carries nothing of it.
-        from oomtracer.app.cluster import ClusterHalf
+        from oomtracer.kube.lean import without_system_certificates
+
+        with without_system_certificates():
+            from oomtracer.app.cluster import ClusterHalf
 
         half = ClusterHalf(cluster, node_name=self._config.node_name, has_metrics=metrics is not None)
         await stack.enter_async_context(half)
@@ -157,7 +158,7 @@ class _App:
         names = self._cluster.name(told) if self._cluster else None
         sinks: list[Sink] = [names] if names else told
         self._pipeline = Pipeline(attributor, [*([metrics] if metrics else []), *sinks])
-        _protect()
+        protect()
         loop = asyncio.get_running_loop()
         self._tracer.start(loop, self._pipeline.handle)
         self._fault = ""
@@ -208,11 +209,3 @@ class _App:
             "stdout": self._writer.lost,
             "sink": (pipeline.untold if pipeline else 0) + (self._cluster.untold if self._cluster else 0),
         }
-
-
-def _protect() -> None:
-    """Keep working while the machine is short of memory: best effort, `oomtracer check` shows it."""
-    lower_oom_score(OOM_SCORE_ADJ)
-    trim_memory()
-    if may_lock_memory(effective_capabilities()):
-        lock_memory()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from oomtracer.app.memory import settle
 from oomtracer.cgroups import limit_owner
 from oomtracer.config import Cluster, PodMetrics
 from oomtracer.events import Workload
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from oomtracer.sinks.cluster_metrics import ClusterSources
     from oomtracer.sinks.metrics import Collector
     from oomtracer.sinks.pod_metrics import PodKills
+
+# After the first list, and the first watch on its connection.
+SETTLED_S = 0.5
 
 logger = logging.getLogger("oomtracer.app")
 
@@ -109,8 +113,12 @@ class ClusterHalf:
             give_up_after_s=max(self._cluster.marking.max_age_s, GIVE_UP_AFTER_S),
             scheduler=asyncio.get_running_loop(),
         )
-        self._directory.on_change.append(self._naming.pods_changed)
+        self._directory.on_change += [self._naming.pods_changed, self._settle_once]
         return self._naming
+
+    def _settle_once(self) -> None:
+        self._directory.on_change.remove(self._settle_once)
+        asyncio.get_running_loop().call_later(SETTLED_S, settle)
 
     def start(self) -> list[asyncio.Task[None]]:
         """Follow the pods and deliver; none of these tasks ends by itself."""

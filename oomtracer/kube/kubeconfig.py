@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from oomtracer.errors import UsageError
 from oomtracer.printable import printable
 
@@ -136,6 +134,9 @@ def _known(files: list[_File], kind: str) -> str:
 
 
 def _read(path: Path) -> _File:
+    # Imported here: 1 MiB that a pod, with its service account, need not carry.
+    import yaml  # noqa: PLC0415
+
     shown = printable(str(path))
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -57,9 +58,23 @@ def kubernetes_client() -> Client:
     return _client()
 
 
+@contextmanager
+def without_system_certificates() -> Iterator[None]:
+    """Let aiohttp be imported without the 140 CA certificates for its own default, which is never used here."""
+    names = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+    before = {name: os.environ[name] for name in names if name in os.environ}
+    os.environ.update(dict.fromkeys(names, os.devnull))
+    try:
+        yield
+    finally:
+        for name in names:
+            del os.environ[name]
+        os.environ.update(before)
+
+
 def _client() -> Client:
     return Client(
-        configuration=_part("client.configuration", "Configuration"),
+        configuration=_configuration(),
         rest=_part("client.rest", "RESTClientObject"),
         error=_part("config.config_exception", "ConfigException"),
         in_cluster=_part("config.incluster_config", "InClusterConfigLoader"),
@@ -69,6 +84,28 @@ def _client() -> Client:
 
 def _part(module: str, name: str) -> Any:
     return getattr(importlib.import_module(f"{_ROOT}.{module}"), name)
+
+
+def _configuration() -> type[Configuration]:
+    with _later("urllib3"):
+        configuration: type[Configuration] = _part("client.configuration", "Configuration")
+    return configuration
+
+
+@contextmanager
+def _later(name: str) -> Iterator[None]:
+    """Let modules be imported that want another one for what nobody calls here; it is imported on first use."""
+    package = sys.modules.get(_CLIENT)
+    if name in sys.modules or package is None or not _is_unrun(package):
+        yield
+        return
+    stand_in = ModuleType(name)
+    vars(stand_in)["__getattr__"] = lambda attribute: getattr(importlib.import_module(name), attribute)
+    sys.modules[name] = stand_in
+    try:
+        yield
+    finally:
+        del sys.modules[name]
 
 
 def _kubeconfig() -> type[KubeConfigLoader]:

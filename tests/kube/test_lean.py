@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -9,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from oomtracer.kube.lean import without_system_certificates
 
 from .raw_server import RawServer, answer, chunked, kubeconfig, run
 
@@ -264,3 +267,21 @@ def test_without_the_package_it_is_an_import_error(tmp_path):
             print(error.name, "kubernetes_asyncio" in sys.modules)
     """
     assert python(code) == "kubernetes_asyncio False\n"
+
+
+def test_the_environment_is_as_before_after_an_import_without_certificates(monkeypatch):
+    """What was set is set again, what was not is not, also after a failed import."""
+    monkeypatch.setenv("SSL_CERT_FILE", "/some/ca.pem")
+    monkeypatch.delenv("SSL_CERT_DIR", raising=False)
+    inside = {}
+
+    def import_something() -> None:
+        with without_system_certificates():
+            inside.update({name: os.environ[name] for name in ("SSL_CERT_FILE", "SSL_CERT_DIR")})
+            raise ImportError
+
+    with pytest.raises(ImportError):
+        import_something()
+    assert set(inside.values()) == {os.devnull}
+    assert os.environ["SSL_CERT_FILE"] == "/some/ca.pem"
+    assert "SSL_CERT_DIR" not in os.environ
