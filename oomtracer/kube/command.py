@@ -48,6 +48,9 @@ async def run_command(
     except BaseException:
         await _kill(process)
         raise
+    finally:
+        # What it started in a session of its own may hold the pipes open for ever; nothing else closes our ends.
+        process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 async def _read(stream: asyncio.StreamReader | None) -> bytes:
