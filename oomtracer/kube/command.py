@@ -48,9 +48,6 @@ async def run_command(
     except BaseException:
         await _kill(process)
         raise
-    finally:
-        # What it started in a session of its own may hold the pipes open for ever; nothing else closes our ends.
-        process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 async def _read(stream: asyncio.StreamReader | None) -> bytes:
@@ -65,6 +62,8 @@ async def _read(stream: asyncio.StreamReader | None) -> bytes:
 async def _kill(process: asyncio.subprocess.Process) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+    # What it started in a session of its own may hold the pipes open for ever; nothing else closes our ends.
+    process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001
     with suppress(TimeoutError):
         async with asyncio.timeout(_REAP_S):
             await process.wait()
