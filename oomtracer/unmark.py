@@ -20,6 +20,8 @@ from oomtracer.printable import printable
 
 TRIES = 6
 """For one pod; with the waits between them some half a minute."""
+GIVE_UP_AFTER = 3
+"""Pods in a row that could not be reached; each further one is tried once."""
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -125,9 +127,16 @@ async def unmark(
         )
     # All of them first: a page's token expires after minutes. By uid: an item may be listed twice.
     marked = {pod.uid: pod async for pod in _marked_pods(api, request, sleep)}
-    pods = []
+    pods: list[UnmarkedPod] = []
+    silent = 0
     for each in marked.values():
-        pod = _told(each, await _remove(api, each, sleep)) if not request.dry_run else _would(each)
+        if request.dry_run:
+            pod = _would(each)
+        else:
+            # A server that is away is away for all of them.
+            result = await _remove(api, each, sleep, tries=TRIES if silent < GIVE_UP_AFTER else 1)
+            silent = silent + 1 if result.outcome is PatchOutcome.RETRY else 0
+            pod = _told(each, result)
         out(_line(pod))
         pods.append(pod)
     return UnmarkResult(tuple(pods), request.node_name)
@@ -150,6 +159,8 @@ def _marked(metadata: object, request: UnmarkRequest) -> _Marked | None:
     namespace, name, uid = (metadata.get(key) for key in ("namespace", "name", "uid"))
     if not (isinstance(namespace, str) and isinstance(name, str) and isinstance(uid, str) and uid):
         return None
+    if any("\ud800" <= character <= "\udfff" for character in namespace + name + uid):
+        return None  # no name that the API server takes
     annotations = _keys(request.annotation, metadata.get("annotations"))
     labels = _keys(request.label, metadata.get("labels"))
     if not annotations and not labels:
@@ -161,9 +172,9 @@ def _keys(wanted: Wanted | None, values: object) -> tuple[str, ...]:
     return (wanted.key,) if wanted is not None and wanted.matches(values) else ()
 
 
-async def _remove(api: Api, pod: _Marked, sleep: Sleep) -> PatchResult:
+async def _remove(api: Api, pod: _Marked, sleep: Sleep, *, tries: int) -> PatchResult:
     backoff = Backoff(cap_s=10.0)
-    for attempt in range(1, TRIES + 1):
+    for attempt in range(1, tries + 1):
         result = await patch_pod(
             api,
             namespace=pod.namespace,
@@ -174,7 +185,7 @@ async def _remove(api: Api, pod: _Marked, sleep: Sleep) -> PatchResult:
         )
         if result.outcome is not PatchOutcome.RETRY:
             break
-        if attempt < TRIES:
+        if attempt < tries:
             await sleep(backoff.next_s(result.retry_after_s))
     return result
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import re
 from contextlib import suppress
@@ -29,6 +28,7 @@ logger = logging.getLogger("oomtracer.cli")
 
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _MAX_BURST = 10_000
+_MIN_QPS, _MAX_QPS = 0.001, 10_000.0
 _MAX_NODE = 253
 _NODE = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*", re.ASCII)
 _NAMESPACE = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
@@ -205,8 +205,8 @@ def _check_node(name: str) -> None:
 
 
 def _checked_qps(qps: float) -> float:
-    if not (math.isfinite(qps) and qps > 0):
-        raise UsageError(f"--qps: {qps} is not a positive number", hint="write --qps=5")
+    if not _MIN_QPS <= qps <= _MAX_QPS:
+        raise UsageError(f"--qps: {qps} is not from {_MIN_QPS} to {_MAX_QPS:g}", hint="write --qps=5")
     return qps
 
 

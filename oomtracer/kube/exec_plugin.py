@@ -37,7 +37,7 @@ _CLUSTER_KEYS = (
 )
 _INSTALL = "Install it, or correct the user's section exec in the kubeconfig."
 _SAID_CHARACTERS = 200
-_OPAQUE = re.compile(r"[\w+=.-]{24,}")
+_OPAQUE = re.compile(r"(?i:(pass\w*|secret|token|key)\b\s*[=:]?\s*)\S+|[\w+/=.-]{24,}")
 # A plugin in trouble may print the very thing that it was asked for.
 
 
@@ -145,8 +145,12 @@ def _said(done: Finished) -> str:
     """The last line of its complaints, fit for a log; what looks like a secret is left out."""
     lines = done.errors.decode(errors="replace").split("\n")
     last = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    said = _OPAQUE.sub("***", printable(last[: 4 * _SAID_CHARACTERS]))[:_SAID_CHARACTERS]
+    said = _OPAQUE.sub(_hidden, printable(last[: 4 * _SAID_CHARACTERS]))[:_SAID_CHARACTERS]
     return f"exit code {done.code}" + (f": {said}" if said else "")
+
+
+def _hidden(match: re.Match[str]) -> str:
+    return f"{match[1]} ***" if match[1] else "***"
 
 
 def _status(plugin: Plugin, output: bytes) -> Mapping[str, Any]:

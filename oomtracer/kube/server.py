@@ -19,6 +19,8 @@ from oomtracer.kube.unreachable import explained
 
 BODY_BYTES = 256 << 20
 """What a list may take; a longer answer is as good as none."""
+WRITTEN_BYTES = 4 << 20
+"""The same for what a write gives back: one object, at most 3 MiB of it."""
 
 
 class ApiServer:
@@ -116,9 +118,8 @@ class ApiServer:
     async def _answer(self, request: Request, credential: Credential, timeout_s: float) -> Response:
         async with asyncio.timeout(timeout_s), self._opened(request, credential, timeout_s) as response:
             is_success = 200 <= response.status < 300
-            body = await (
-                read_body(response, BODY_BYTES) if is_success else read_start(response, ERROR_BYTES)
-            )
+            most = BODY_BYTES if request.method == "GET" else WRITTEN_BYTES
+            body = await (read_body(response, most) if is_success else read_start(response, ERROR_BYTES))
             return Response(response.status, headers_of(response), body)
 
     @asynccontextmanager

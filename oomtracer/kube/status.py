@@ -25,6 +25,9 @@ _DENIED = re.compile(
 # Anchored at the start: further on, a message may quote what the pod's owner wrote.
 
 
+_CREDENTIALS = re.compile(r"\b(bearer|basic)\s+[^\s\"',;]+", re.IGNORECASE)
+
+
 @dataclass(frozen=True, slots=True)
 class Cause:
     """One of the details of a Status; what is absent is empty."""
@@ -151,5 +154,7 @@ def _seconds(value: object) -> float | None:
 
 
 def _short(text: str) -> str:
-    fit = printable(text[: MESSAGE_CHARACTERS + 1])
+    # Whoever is in between may echo the request, and with it our credentials.
+    masked = _CREDENTIALS.sub(r"\1 ***", text[: 4 * MESSAGE_CHARACTERS])
+    fit = printable(masked[: MESSAGE_CHARACTERS + 1])
     return fit if len(fit) <= MESSAGE_CHARACTERS else f"{fit[:MESSAGE_CHARACTERS]}..."

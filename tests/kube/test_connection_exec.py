@@ -210,6 +210,8 @@ def test_what_a_plugin_is_given(tmp_path):
         ("sys.exit('first\\nlogin has expired\\n\\n')", "failed: exit code 1: login has expired"),
         ("sys.stderr.write('\\x1b[2Jboo\\u202e'); sys.exit(1)", r"exit code 1: \x1b[2Jboo\u202e"),
         (f"sys.exit('cannot use {SECRET}')", "exit code 1: cannot use ***"),
+        ("sys.exit('wrong password=hunter2 for ann')", "exit code 1: wrong password *** for ann"),
+        ("sys.exit('c2VjcmV0/c2VjcmV0/c2VjcmV0 refused')", "exit code 1: *** refused"),
         ("os.kill(os.getpid(), 9)", "failed: exit code -9"),
         (f"print({SECRET!r})", "printed no ExecCredential"),
         ("print('{}')", "printed no ExecCredential"),

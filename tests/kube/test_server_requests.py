@@ -269,3 +269,15 @@ def test_after_close_nothing_is_sent():
         return server
 
     assert len(run(scene()).requests) == 1
+
+
+def test_a_long_answer_to_a_write_is_not_kept(monkeypatch):
+    """One object comes back; what is longer than any may not cost the agent its memory."""
+    monkeypatch.setattr(server_module, "WRITTEN_BYTES", 1_000)
+
+    async def scene() -> None:
+        async with RawServer([answer(200, b"x" * 1_001)]) as server, connected(server.url) as api:
+            with pytest.raises(ApiUnreachableError):
+                await api.request("PATCH", "/x", body=b"{}")
+
+    run(scene())

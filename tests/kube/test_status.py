@@ -246,3 +246,11 @@ def test_the_header_comes_before_the_details():
     document = {"kind": "Status", "details": {"retryAfterSeconds": 7}}
     assert status_of(answer(429, document)).retry_after_s == 7
     assert status_of(answer(429, document, {"retry-after": "3"})).retry_after_s == 3
+
+
+@pytest.mark.parametrize(
+    "said", ["Authorization: Bearer eyJhbGciOi.x-y_z", '{"authorization":"bearer eyJhbGciOi.x-y_z"}']
+)
+def test_an_echoed_credential_is_not_shown(said):
+    """A proxy that repeats the request in its answer must not bring the token into the log."""
+    assert "eyJhbGciOi" not in status_of(Response(400, {}, said.encode())).message

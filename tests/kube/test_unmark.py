@@ -8,7 +8,16 @@ import pytest
 from oomtracer.config import Cluster
 from oomtracer.errors import OomTracerError, UsageError
 from oomtracer.kube.connection import connect
-from oomtracer.unmark import PodResult, UnmarkRequest, Wanted, as_json, as_text, unmark
+from oomtracer.unmark import (
+    GIVE_UP_AFTER,
+    TRIES,
+    PodResult,
+    UnmarkRequest,
+    Wanted,
+    as_json,
+    as_text,
+    unmark,
+)
 from oomtracer.unmark import run as run_command
 
 from .apiserver import (
@@ -261,3 +270,21 @@ def test_a_cluster_that_does_not_answer_is_an_error_that_names_it(tmp_path):
     with pytest.raises(OomTracerError, match=f"127.0.0.1:{port}") as caught:
         run_virtual(main())
     assert "API server" in caught.value.hint
+
+
+def test_a_server_that_is_away_is_not_asked_for_each_pod_anew():
+    """After three pods without an answer the rest is tried once: an outage must not cost hours."""
+    server, result, _ = run(prepare=lambda server: server.fail(500, method="PATCH"))
+    assert result.count(PodResult.FAILED) == 5
+    assert len(patches(server)) == GIVE_UP_AFTER * TRIES + (5 - GIVE_UP_AFTER)
+
+
+def test_a_name_that_is_no_text_stops_nobody():
+    """What cannot be a pod's name is left out, and the pods behind it are unmarked."""
+
+    def prepare(server):
+        server.add_pod(make_pod("aaa-\ud800", uid="u", node="node-a", annotations=MARKED))
+
+    _, result, _ = run(prepare=prepare)
+    assert result.is_complete
+    assert result.count(PodResult.REMOVED) == 5

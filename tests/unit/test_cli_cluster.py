@@ -248,3 +248,10 @@ def test_an_unmark_that_cannot_be_right_is_refused(place, changes):
     """Nothing is removed by mistake."""
     with pytest.raises(UsageError):
         unmark(**changes)
+
+
+@pytest.mark.parametrize("qps", [5e-324, 0.0, -1.0, float("inf"), 1e9])
+def test_a_rate_that_is_none_is_refused(place, qps):
+    """Neither next to nothing nor next to no limit is a rate."""
+    with pytest.raises(UsageError, match="--qps"):
+        cluster_of(replace(FLAGS, kubeconfig="/x", qps=qps), MARKING)
