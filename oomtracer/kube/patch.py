@@ -18,6 +18,7 @@ from oomtracer.kube.status import Status, status_of
 PATCH_TIMEOUT_S = 5.0
 # Time for connecting and for the way back, on top of what the server may take.
 _MARGIN_S = 5.0
+_PODS = frozenset({"Pod", "PartialObjectMetadata"})
 _TRY_AGAIN = frozenset({401, 408, 409, 425, 429})
 
 
@@ -88,13 +89,24 @@ async def patch_pod(  # noqa: PLR0913 - which pod, what to change and how
 def result_of(response: Response) -> PatchResult:
     """The meaning of an answer to a patch, whatever its status and body."""
     if response.status == 200:
-        return PatchResult(PatchOutcome.APPLIED)
+        return _of_success(response)
     status = status_of(response)
     outcome = _outcome(status)
     message = f"HTTP {status.code}{': ' if status.message else ''}{status.message}"
     if outcome is not PatchOutcome.RETRY:
         return PatchResult(outcome, message=message)
     return PatchResult(outcome, status.retry_after_s, message, in_doubt=status.code >= 500)
+
+
+def _of_success(response: Response) -> PatchResult:
+    try:
+        answer = json.loads(response.body)
+    except (ValueError, RecursionError):
+        answer = None
+    if isinstance(answer, dict) and answer.get("kind") in _PODS:
+        return PatchResult(PatchOutcome.APPLIED)
+    # A proxy's login page has a 200 too.
+    return PatchResult(PatchOutcome.RETRY, message="HTTP 200, but the answer is no pod", in_doubt=True)
 
 
 def _outcome(status: Status) -> PatchOutcome:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any, Self
+from typing import Any
 
 from oomtracer.config import KeyValue, Marking
 from oomtracer.events import LimitOwner, OomReport, Scope, Trigger, Workload, WorkloadKind
@@ -20,6 +20,7 @@ from oomtracer.sinks.kube_events.gather import Gathering, Incident
 from tests.policy import scenes
 from tests.unit.builders import CONTAINER, CONTAINER_ID, MIB, level, limit, report, victim
 
+from .running_sink import RunningSink
 from .scripted_api import Request, Response, Script, ScriptedApi, status
 from .virtual_time import now
 
@@ -110,7 +111,7 @@ class EventApi(ScriptedApi):
         return await super().request(method, path, **rest)
 
 
-class Scene:
+class Scene(RunningSink):
     """An EventSink on an API server in memory, which takes everything unless a script says otherwise."""
 
     def __init__(
@@ -135,27 +136,10 @@ class Scene:
             "clock": now,
         }
         self.sink = EventSink(api or self.api, **(wanted | changes))
-        self._task: asyncio.Task[None] | None = None
 
     def _lookup(self, workload: Workload) -> PodIdentity | None:
         found = self.pods.get(workload.pod_uid or "")
         return PodIdentity(pod=found, container=workload.container) if found else None
-
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self.sink.run())
-        await asyncio.sleep(0)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.stop()
-
-    async def stop(self) -> None:
-        """Stop the sink, as the program does at its end; an error of its own comes out here."""
-        assert self._task is not None
-        self._task.cancel()
-        await asyncio.wait([self._task])
-        if not self._task.cancelled():
-            self._task.result()
 
     @property
     def is_running(self) -> bool:

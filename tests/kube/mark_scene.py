@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any
 
 from oomtracer.cgroups import limit_owner
 from oomtracer.config import KeyValue, Marking, Rate
@@ -19,6 +19,7 @@ from oomtracer.policy import Policy
 from oomtracer.sinks.mark import Delivery, MarkSink
 from tests.policy import scenes
 
+from .running_sink import RunningSink
 from .scripted_api import ScriptedApi
 from .virtual_time import now
 
@@ -45,7 +46,7 @@ def kill_of(pod: Pod, *, incident: str = "", ago_s: float = 0.0, **changes: Any)
     return replace(plain, **changes)
 
 
-class Node:
+class Node(RunningSink):
     """The parts of the agent that marking is made of; ``fence`` is open unless a test proves it."""
 
     def __init__(
@@ -87,28 +88,11 @@ class Node:
         )
         self.told: list[tuple[OomReport, Pod]] = []
         self.sink.on_marked.append(lambda report, pod: self.told.append((report, pod)))
-        self._task: asyncio.Task[None] | None = None
 
     @property
     def pod(self) -> Pod:
         """The first pod."""
         return self.pods[0]
-
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self.sink.run())
-        await asyncio.sleep(0)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.stop()
-
-    async def stop(self) -> None:
-        """Stop the sink, as the program does at its end; an error of its own comes out here."""
-        assert self._task is not None
-        self._task.cancel()
-        await asyncio.wait([self._task])
-        if not self._task.cancelled():
-            self._task.result()
 
     def see(self, pod: Pod, **changes: Any) -> None:
         """Let the watch tell that a pod has changed."""
