@@ -64,11 +64,6 @@ class Status:
         """Whether nothing can be created in that namespace any more."""
         return self.code == 403 and any(cause.reason == "NamespaceTerminating" for cause in self.causes)
 
-    @property
-    def is_budget(self) -> bool:
-        """Whether a PodDisruptionBudget forbids it: no overload, though it is a 429."""
-        return self.code == 429 and any(cause.reason == "DisruptionBudget" for cause in self.causes)
-
 
 def status_of(response: Response) -> Status:
     """What the answer says; never raises, whatever the body holds."""

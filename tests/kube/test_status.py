@@ -78,14 +78,6 @@ def test_only_recorded_terminating_namespaces_are_terminating():
     assert len(matching("is_namespace_terminating")) == 4
 
 
-def test_only_recorded_disruption_budgets_are_budgets():
-    """A budget's 429 is no overload; the other kinds of 429 are."""
-    budgets = matching("is_budget")
-    assert {file for file, _ in budgets} == {"10b-eviction-pdb"}
-    overloads = {file for file, step in refusals() if step.status == 429} - {file for file, _ in budgets}
-    assert {name[:3] for name in overloads} == {"11a", "11b", "12e", "20-"}
-
-
 def test_a_timeout_sent_as_text_is_a_status_all_the_same():
     """The server's own timeout handler sends a Status without kind, as text/plain."""
     step = recorded("16", "patch with ?timeout=5s")
@@ -165,7 +157,7 @@ def test_garbage_is_read_too(body):
     """Proxies in between answer as they like."""
     status = status_of(Response(502, {}, body))
     assert (status.code, status.reason) == (502, "")
-    assert not any((status.is_uid_mismatch, status.is_budget, status.is_namespace_terminating))
+    assert not any((status.is_uid_mismatch, status.is_namespace_terminating))
 
 
 @given(
