@@ -11,6 +11,9 @@ class Lib(Protocol):
     OOM_EVENT_VERSION: int
     OOM_EVENT_KILL: int
     OOM_HOOK_TP_BTF: int
+    OOM_HOOK_TRACEPOINT: int
+    OOM_HOOK_FENTRY: int
+    OOM_HOOK_KPROBE: int
     OOM_OUTCOME_UNKNOWN: int
     OOM_OUTCOME_KILLED: int
     OOM_OUTCOME_MARKED: int
@@ -26,6 +29,9 @@ class Lib(Protocol):
     OOM_FIELD_CONTEXT: int
     OOM_FIELD_LIMIT_LEVEL: int
     OOM_FIELD_CGROUP_V1: int
+    OOM_FIELD_CONSTRAINT: int
+    OOM_FIELD_TOTAL_PAGES: int
+    OOM_FIELD_CHOSEN_POINTS: int
     OOM_PATH_UNIFIED: int
     OOM_PATH_TRIGGER: int
     OOM_LEVELS_MAX: int
@@ -33,6 +39,7 @@ class Lib(Protocol):
     OOM_STACK_MAX: int
     BTF_KIND_STRUCT: int
     BTF_KIND_TYPEDEF: int
+    BTF_KIND_FUNC: int
     MCL_CURRENT: int
     MCL_FUTURE: int
     MCL_ONFAULT: int

@@ -19,7 +19,7 @@ from oomtracer.kernel.privileges import (
 )
 from oomtracer.kernel.symbols import KernelSymbols
 from oomtracer.libbpf import Btf, libbpf_version
-from oomtracer.tracer import Tracer, choose_hooks, record_bytes
+from oomtracer.tracer import RunningKernel, Tracer, choose_hooks, record_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,10 +48,21 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class HookRow:
+    """A hook of the table. ``reason``: why it cannot be used; empty where it is used, or would be next."""
+
+    name: str
+    group: str
+    used: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class CheckResult:
     """All rows; tracing works unless one is ``missing``."""
 
     rows: tuple[Row, ...]
+    hooks: tuple[HookRow, ...] = ()
 
     @property
     def can_trace(self) -> bool:
@@ -59,18 +70,22 @@ class CheckResult:
         return all(row.status is not Status.MISSING for row in self.rows)
 
 
-def check(*, ring_size_bytes: int) -> CheckResult:
+def check(*, ring_size_bytes: int, disabled_hooks: frozenset[str] = frozenset()) -> CheckResult:
     """Ask the system, and load and attach for real for a moment. Changes nothing, never raises."""
-    return CheckResult(tuple(_rows(ring_size_bytes)))
+    load, choices = _load(ring_size_bytes, disabled_hooks)
+    rows = _rows(load, choices or _choices_by_btf(disabled_hooks), ring_size_bytes)
+    return CheckResult(tuple(rows), _hooks(choices) if load.status is Status.OK else ())
 
 
-def _rows(ring_size_bytes: int) -> Iterator[Row]:
+def _rows(
+    load: Row, choices: tuple[GroupChoice, ...] | OomTracerError, ring_size_bytes: int
+) -> Iterator[Row]:
     yield Row("oomtracer", Status.OK, f"{__version__}, libbpf {libbpf_version()}")
     yield Row("kernel", Status.OK, f"Linux {platform.release()}, {platform.machine()}")
-    yield from _btf_and_hooks()
+    yield from _btf_and_hooks(choices)
     yield _capabilities()
     yield _lockdown()
-    yield _load(ring_size_bytes)
+    yield load
     yield _symbols()
     yield _cgroups()
     yield _audit()
@@ -78,24 +93,51 @@ def _rows(ring_size_bytes: int) -> Iterator[Row]:
     yield _memory_lock()
 
 
-def _btf_and_hooks() -> Iterator[Row]:
+def _load(ring_size_bytes: int, disabled_hooks: frozenset[str]) -> tuple[Row, tuple[GroupChoice, ...]]:
+    """How loading went, and what became of each hook: of none where it did not get so far."""
+    tracer = Tracer(ring_size_bytes=ring_size_bytes, disabled_hooks=disabled_hooks)
+    try:
+        with tracer:
+            return Row("load", Status.OK, "the programs load and attach"), tracer.choices
+    except OomTracerError as error:
+        return Row("load", Status.MISSING, error.message, error.hint), tracer.choices
+
+
+def _choices_by_btf(disabled_hooks: frozenset[str]) -> tuple[GroupChoice, ...] | OomTracerError:
     try:
         with Btf.of_kernel() as btf:
-            choices = choose_hooks(btf.tracepoint_arguments)
+            return choose_hooks(RunningKernel(btf), disabled=disabled_hooks)
     except OomTracerError as error:
-        yield Row("BTF", Status.MISSING, error.message, error.hint)
+        return error
+
+
+def _btf_and_hooks(choices: tuple[GroupChoice, ...] | OomTracerError) -> Iterator[Row]:
+    if isinstance(choices, OomTracerError):
+        yield Row("BTF", Status.MISSING, choices.message, choices.hint)
         return
     yield Row("BTF", Status.OK, "/sys/kernel/btf/vmlinux")
     for choice in choices:
-        yield _hook(choice)
+        yield _group(choice)
 
 
-def _hook(choice: GroupChoice) -> Row:
+def _group(choice: GroupChoice) -> Row:
     subject = f"hook: {choice.group}"
     if choice.hook:
-        return Row(subject, Status.OK, f"{choice.hook.name}: {choice.hook.adds}")
-    status = Status.MISSING if choice.required else Status.REDUCED
-    return Row(subject, status, choice.reason, "use a kernel from the support table in the README")
+        others = f" ({choice.reason})" if choice.reason else ""
+        return Row(subject, Status.OK, f"{choice.hook.name}: {choice.hook.adds}{others}")
+    if choice.required:
+        hint = "use a kernel from the support table in the README"
+        return Row(subject, Status.MISSING, choice.reason, hint)
+    hint = "kills are told all the same; README, Hooks, tells what reports say less without this group"
+    return Row(subject, Status.REDUCED, choice.reason, hint)
+
+
+def _hooks(choices: tuple[GroupChoice, ...]) -> tuple[HookRow, ...]:
+    return tuple(
+        HookRow(each.hook.name, choice.group, each.hook is choice.hook, each.reason)
+        for choice in choices
+        for each in choice.candidates
+    )
 
 
 def _capabilities() -> Row:
@@ -115,14 +157,6 @@ def _lockdown() -> Row:
         hint = "this mode may forbid reading kernel memory: boot with lockdown=integrity if loading fails"
         return Row("lockdown", Status.REDUCED, mode, hint)
     return Row("lockdown", Status.OK, mode or "not built into this kernel, or not readable")
-
-
-def _load(ring_size_bytes: int) -> Row:
-    try:
-        with Tracer(ring_size_bytes=ring_size_bytes):
-            return Row("load", Status.OK, "the programs load and attach")
-    except OomTracerError as error:
-        return Row("load", Status.MISSING, error.message, error.hint)
 
 
 def _symbols() -> Row:
@@ -178,8 +212,8 @@ def _memory_lock() -> Row:
 
 def as_json(result: CheckResult) -> str:
     """One JSON object, one line."""
-    rows = [asdict(row) for row in result.rows]
-    return json.dumps({"can_trace": result.can_trace, "checks": rows}) + "\n"
+    rows, hooks = ([asdict(row) for row in table] for table in (result.rows, result.hooks))
+    return json.dumps({"can_trace": result.can_trace, "checks": rows, "hooks": hooks}) + "\n"
 
 
 def as_text(result: CheckResult) -> str:

@@ -20,7 +20,12 @@ _NO_LIMIT_PAGES = (2**63 - 1) // PAGE_BYTES
 _EVENT_BYTES = ffi.sizeof("struct oom_event")
 _WIDE_BYTES = ffi.sizeof("struct oom_event_wide")
 _HEADER_BYTES = ffi.offsetof("struct oom_event", "fields")
-_SOURCES = {lib.OOM_HOOK_TP_BTF: Source.TP_BTF}
+_SOURCES = {
+    lib.OOM_HOOK_TP_BTF: Source.TP_BTF,
+    lib.OOM_HOOK_TRACEPOINT: Source.TRACEPOINT,
+    lib.OOM_HOOK_FENTRY: Source.FENTRY,
+    lib.OOM_HOOK_KPROBE: Source.KPROBE,
+}
 _OUTCOMES = {
     lib.OOM_OUTCOME_UNKNOWN: Outcome.UNKNOWN,
     lib.OOM_OUTCOME_KILLED: Outcome.KILLED,
@@ -56,11 +61,11 @@ def decode(record: bytes) -> OomKill:
         levels_complete=event.levels_skipped == 0,
         stack=tuple(ffi.unpack(event.stack, event.stack_depth)) if fields & lib.OOM_FIELD_STACK else (),
         limit_level=event.limit_level if fields & lib.OOM_FIELD_LIMIT_LEVEL else None,
-        constraint=event.oom_constraint if context else None,
+        constraint=event.oom_constraint if fields & lib.OOM_FIELD_CONSTRAINT else None,
         order=event.oom_order if context else None,
         gfp_mask=event.oom_gfp_mask if context else None,
-        total_pages=event.oom_total_pages if context else None,
-        chosen_points=event.oom_chosen_points if context else None,
+        total_pages=event.oom_total_pages if fields & lib.OOM_FIELD_TOTAL_PAGES else None,
+        chosen_points=event.oom_chosen_points if fields & lib.OOM_FIELD_CHOSEN_POINTS else None,
     )
 
 

@@ -16,9 +16,12 @@ CUT = "…"
 
 
 class Source(StrEnum):
-    """The hook (or log) that told of the kill."""
+    """The hook that told most of the kill: a function probe where it added what the kernel said of it."""
 
     TP_BTF = "tp_btf"
+    TRACEPOINT = "tracepoint"
+    FENTRY = "fentry"
+    KPROBE = "kprobe"
 
 
 class Outcome(StrEnum):
@@ -142,6 +145,7 @@ class OomKill:
     limit_level: int | None = None
     """Index into ``levels`` of the cgroup whose limit was hit, where the kernel said so."""
     constraint: int | None = None
+    """The kernel's ``enum oom_constraint``. With it, and no ``limit_level``, no level's limit was hit."""
     order: int | None = None
     gfp_mask: int | None = None
     total_pages: int | None = None

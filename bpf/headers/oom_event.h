@@ -26,8 +26,11 @@ enum oom_event_type {
 	OOM_EVENT_KILL = 1,
 };
 
-enum oom_hook {
-	OOM_HOOK_TP_BTF = 1,
+enum oom_hook { /* the one that told most of the kill */
+		OOM_HOOK_TP_BTF = 1,
+		OOM_HOOK_TRACEPOINT = 2,
+		OOM_HOOK_FENTRY = 3, /* struct oom_control was readable by this probe */
+		OOM_HOOK_KPROBE = 4, /* by this one */
 };
 
 enum oom_outcome {
@@ -46,9 +49,12 @@ enum oom_field {
 	OOM_FIELD_TRIGGER_ROOT = 1 << 5, /* the trigger is in the root memory cgroup */
 	OOM_FIELD_TRIGGER_PATH = 1 << 6, /* paths[OOM_PATH_TRIGGER] */
 	OOM_FIELD_UNIFIED_PATH = 1 << 7, /* paths[OOM_PATH_UNIFIED] */
-	OOM_FIELD_CONTEXT = 1 << 8,	 /* oom_*: struct oom_control was readable */
+	OOM_FIELD_CONTEXT = 1 << 8,	 /* oom_order, oom_gfp_mask: struct oom_control was readable */
 	OOM_FIELD_LIMIT_LEVEL = 1 << 9,
-	OOM_FIELD_CGROUP_V1 = 1 << 10, /* the memory controller is in a cgroup v1 hierarchy */
+	OOM_FIELD_CGROUP_V1 = 1 << 10,	/* the memory controller is in a cgroup v1 hierarchy */
+	OOM_FIELD_CONSTRAINT = 1 << 11, /* of the three the kernel works out only what it needs */
+	OOM_FIELD_TOTAL_PAGES = 1 << 12,
+	OOM_FIELD_CHOSEN_POINTS = 1 << 13,
 };
 
 enum oom_path_index {
@@ -125,6 +131,7 @@ struct oom_counters {
 	uint64_t attempted;    /* the last seq given */
 	uint64_t ring_full;    /* records that found no room in the ring */
 	uint64_t second_kills; /* of processes marked before: the kernel counts these again */
+	uint64_t not_found;    /* records of a pid whose task was not found */
 };
 
 #endif

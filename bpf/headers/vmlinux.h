@@ -3,6 +3,9 @@
 #ifndef __OOMTRACER_VMLINUX_H__
 #define __OOMTRACER_VMLINUX_H__
 
+/* bpftool's guard: by it bpf/bpf_tracing.h knows that struct pt_regs has the kernel's names, not libc's. */
+#define __VMLINUX_H__
+
 #if defined(__TARGET_ARCH_x86)
 #include "vmlinux_generated_x86.h"
 #elif defined(__TARGET_ARCH_arm64)

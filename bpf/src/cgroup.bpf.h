@@ -107,7 +107,8 @@ static __always_inline void read_counters(struct oom_event *event, __u32 i, stru
 	event->level_limit_pages[i] = limit;
 }
 
-static __always_inline void fill_levels(struct oom_event *event, struct cgroup_subsys_state *css)
+static __always_inline void fill_levels(struct oom_event *event, struct cgroup_subsys_state *css,
+					__u64 limit_memcg)
 {
 	struct cgroup_subsys_state *parent;
 	struct cgroup *cgrp;
@@ -130,6 +131,10 @@ static __always_inline void fill_levels(struct oom_event *event, struct cgroup_s
 		read_counters(event, i, memcg);
 		if (BPF_CORE_READ(memcg, oom_group))
 			event->levels_oom_group |= 1U << i;
+		if ((__u64)memcg == limit_memcg) {
+			event->limit_level = i;
+			event->fields |= OOM_FIELD_LIMIT_LEVEL;
+		}
 		event->levels = i + 1;
 		css = parent;
 	}

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * One record for each process that the kernel's OOM killer marks or kills.
- *
- * The ring and the counters are written inside out_of_memory() only, which holds oom_lock: one at a time on
- * the whole machine. That is why plain increments are exact.
+ * The programs: one record for each process that the kernel's OOM killer marks or kills. Which of them are
+ * loaded is the table in oomtracer/tracer/hooks.py.
  */
 #include "vmlinux.h"
 #include <bpf/bpf_core_read.h>
@@ -15,7 +13,11 @@
 #include "compat.bpf.h"
 
 #include "cgroup.bpf.h"
+#include "find_task.bpf.h"
+#include "invocation.bpf.h"
 #include "task.bpf.h"
+
+#include "record.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -36,20 +38,9 @@ const struct oom_counters *layout_counters __attribute__((unused));
 /* Set by the loader: whether signal_generate is attached too, so that a missing signal means something. */
 const volatile bool signals_seen = false;
 
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 1 << 20);
-} events SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct oom_counters);
-} counters SEC(".maps");
-
 /* The last SIGKILL that a task sent as the kernel, and the last process it marked. */
 struct oom_call {
+	__u64 signalled_task;
 	__u64 signalled_start_ns;
 	__u32 signalled_tgid;
 	__u32 reserved;
@@ -64,121 +55,11 @@ struct {
 	__type(value, struct oom_call);
 } calls SEC(".maps");
 
-static __always_inline struct oom_counters *get_counters(void)
+static __always_inline struct oom_call *get_call(void)
 {
-	__u32 zero = 0;
+	__u64 key = bpf_get_current_pid_tgid();
 
-	return bpf_map_lookup_elem(&counters, &zero);
-}
-
-/* volatile: clang would make a call to memset of it, which BPF has not. */
-static __always_inline void zero_event(struct oom_event *event)
-{
-	volatile __u64 *words = (void *)event;
-	__u32 i;
-
-	for (i = 0; i < sizeof(*event) / sizeof(*words); i++)
-		words[i] = 0;
-}
-
-/* Which paths differ from the victim's memory cgroup path, and so need room of their own. */
-static __always_inline __u32 path_fields(struct task_struct *victim, struct task_struct *trigger)
-{
-	struct cgroup_subsys_state *css = memory_css(victim), *trigger_css = memory_css(trigger);
-	struct cgroup *unified = BPF_CORE_READ(victim, cgroups, dfl_cgrp);
-	struct cgroup *memory = css ? BPF_CORE_READ(css, cgroup) : NULL;
-	__u32 fields = 0;
-
-	if (memory && BPF_CORE_READ(memory, root) != BPF_CORE_READ(unified, root))
-		fields |= OOM_FIELD_CGROUP_V1;
-	if (unified != memory && cgroup_depth(unified) > 0)
-		fields |= OOM_FIELD_UNIFIED_PATH;
-	if (!trigger_css)
-		return fields;
-	if (!BPF_CORE_READ(trigger_css, parent))
-		fields |= OOM_FIELD_TRIGGER_ROOT;
-	else if (trigger_css == css)
-		fields |= OOM_FIELD_TRIGGER_SAME;
-	else
-		fields |= OOM_FIELD_TRIGGER_PATH;
-	return fields;
-}
-
-static __always_inline void fill_paths(struct oom_event_wide *record, struct task_struct *victim,
-				       struct task_struct *trigger)
-{
-	struct cgroup_subsys_state *css = memory_css(trigger);
-
-	record->event.size = sizeof(*record);
-	record->event.paths_offset = __builtin_offsetof(struct oom_event_wide, paths);
-	if (record->event.fields & OOM_FIELD_UNIFIED_PATH &&
-	    !fill_path(&record->paths[OOM_PATH_UNIFIED], BPF_CORE_READ(victim, cgroups, dfl_cgrp)))
-		record->event.fields &= ~OOM_FIELD_UNIFIED_PATH;
-	if (record->event.fields & OOM_FIELD_TRIGGER_PATH &&
-	    !fill_path(&record->paths[OOM_PATH_TRIGGER], BPF_CORE_READ(css, cgroup)))
-		record->event.fields &= ~OOM_FIELD_TRIGGER_PATH;
-}
-
-static __always_inline void fill_stack(struct oom_event *event, void *ctx)
-{
-	long size = bpf_get_stack(ctx, event->stack, sizeof(event->stack), 0);
-
-	if (size <= 0)
-		return;
-	event->stack_depth = size / sizeof(event->stack[0]);
-	event->fields |= OOM_FIELD_STACK;
-}
-
-/*
- * From here on decisions are read back from the record: to the verifier these are unknown values, so that
- * it follows each branch once, and not each combination of branches.
- */
-static __always_inline void fill_event(struct oom_event *event, void *ctx, struct task_struct *victim,
-				       struct task_struct *trigger, __u16 outcome)
-{
-	struct cgroup_subsys_state *css = memory_css(victim);
-
-	event->type = OOM_EVENT_KILL;
-	event->version = OOM_EVENT_VERSION;
-	event->size = sizeof(struct oom_event);
-	event->hook = OOM_HOOK_TP_BTF;
-	event->outcome = outcome;
-	event->boot_time_ns = bpf_ktime_get_boot_ns();
-	fill_victim(event, victim);
-	fill_trigger(event, trigger);
-	if (css)
-		fill_levels(event, css);
-	fill_stack(event, ctx);
-}
-
-static __always_inline int send(void *ctx, struct task_struct *victim, __u16 outcome)
-{
-	struct task_struct *trigger = (void *)bpf_get_current_task();
-	__u32 fields = path_fields(victim, trigger);
-	struct oom_counters *count = get_counters();
-	struct oom_event *event;
-	bool wide;
-
-	if (!count)
-		return 0;
-	count->attempted++;
-	wide = fields & (OOM_FIELD_UNIFIED_PATH | OOM_FIELD_TRIGGER_PATH);
-	if (wide)
-		event = bpf_ringbuf_reserve(&events, sizeof(struct oom_event_wide), 0);
-	else
-		event = bpf_ringbuf_reserve(&events, sizeof(struct oom_event), 0);
-	if (!event) {
-		count->ring_full++;
-		return 0;
-	}
-	zero_event(event);
-	event->seq = count->attempted;
-	event->fields = fields;
-	fill_event(event, ctx, victim, trigger, outcome);
-	if (wide)
-		fill_paths((void *)event, victim, trigger);
-	bpf_ringbuf_submit(event, BPF_RB_FORCE_WAKEUP);
-	return 0;
+	return bpf_map_lookup_elem(&calls, &key);
 }
 
 static __always_inline bool is_signalled(struct oom_call *call, struct task_struct *task)
@@ -187,11 +68,21 @@ static __always_inline bool is_signalled(struct oom_call *call, struct task_stru
 	       call->signalled_start_ns == process_start_ns(task);
 }
 
-SEC("?tp_btf/mark_victim")
-int BPF_PROG(mark_victim_task, struct task_struct *task)
+/* Not oom_kill_process(): that is a static function, which compilers fold into its caller. */
+SEC("?fentry/out_of_memory")
+int out_of_memory_fentry(__u64 *arguments)
 {
-	__u64 key = bpf_get_current_pid_tgid();
-	struct oom_call *call = bpf_map_lookup_elem(&calls, &key);
+	return begin_invocation((void *)arguments[0], OOM_HOOK_FENTRY);
+}
+
+SEC("?kprobe/out_of_memory")
+int out_of_memory_kprobe(struct pt_regs *registers)
+{
+	return begin_invocation((void *)PT_REGS_PARM1(registers), OOM_HOOK_KPROBE);
+}
+
+static __always_inline int mark(void *ctx, struct oom_call *call, struct task_struct *task, __u16 hook)
+{
 	__u16 outcome = OOM_OUTCOME_UNKNOWN;
 
 	if (signals_seen)
@@ -201,7 +92,42 @@ int BPF_PROG(mark_victim_task, struct task_struct *task)
 		call->marked_mm = (__u64)BPF_CORE_READ(task, mm);
 		call->marked_at_ns = bpf_ktime_get_boot_ns();
 	}
-	return send(ctx, task, outcome);
+	return send(ctx, task, outcome, hook);
+}
+
+static __always_inline int mark_by_number(void *ctx, int number, __u16 hook)
+{
+	struct oom_call *call = get_call();
+	struct task_struct *signalled = NULL, *task;
+
+	if (call && call->signalled_tgid)
+		signalled = (void *)call->signalled_task;
+	task = find_task(number, signalled);
+	return task ? mark(ctx, call, task, hook) : count_not_found();
+}
+
+/* The tracepoint hands over the task, and with it nothing is to be looked for. */
+SEC("?tp_btf/mark_victim")
+int BPF_PROG(mark_victim_task, struct task_struct *task)
+{
+	return mark(ctx, get_call(), task, OOM_HOOK_TP_BTF);
+}
+
+/*
+ * commit 72ba14deb40a ("mm: update mark_victim tracepoints fields") (in v6.9, and in stable kernels since)
+ * made the tracepoint hand over the task; before that it was the pid.
+ */
+SEC("?tp_btf/mark_victim")
+int BPF_PROG(mark_victim_pid, int pid)
+{
+	return mark_by_number(ctx, pid, OOM_HOOK_TP_BTF);
+}
+
+/* The same tracepoint as an event for tracing tools: its pid has been there all the time. */
+SEC("?tracepoint/oom/mark_victim")
+int mark_victim_event(struct trace_event_raw_mark_victim *ctx)
+{
+	return mark_by_number(ctx, BPF_CORE_READ(ctx, pid), OOM_HOOK_TRACEPOINT);
 }
 
 /*
@@ -215,7 +141,7 @@ static __always_inline bool follows_a_mark(void *ctx, struct oom_call *call, str
 	struct oom_counters *count;
 
 	if (mm && mm == call->marked_mm && result == TRACE_SIGNAL_DELIVERED) {
-		send(ctx, task, OOM_OUTCOME_SHARED);
+		send(ctx, task, OOM_OUTCOME_SHARED, OOM_HOOK_TP_BTF);
 		return true;
 	}
 	if (!BPF_CORE_READ(task, signal, oom_mm))
@@ -248,6 +174,7 @@ int BPF_PROG(signal_generate_task, int signal, struct kernel_siginfo *info, stru
 		next.marked_mm = call->marked_mm;
 		next.marked_at_ns = call->marked_at_ns;
 	}
+	next.signalled_task = (__u64)task;
 	next.signalled_tgid = BPF_CORE_READ(task, tgid);
 	next.signalled_start_ns = process_start_ns(task);
 	bpf_map_update_elem(&calls, &key, &next, BPF_ANY);

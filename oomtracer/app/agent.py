@@ -52,7 +52,7 @@ class _App:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._stop = asyncio.Event()
-        self._tracer = Tracer(ring_size_bytes=config.ring_size_bytes)
+        self._tracer = Tracer(ring_size_bytes=config.ring_size_bytes, disabled_hooks=config.disabled_hooks)
         self._pipeline: Pipeline | None = None
         self._cluster: ClusterHalf | None = None
         self._fault = "starting"
@@ -204,6 +204,7 @@ class _App:
         pipeline = self._pipeline
         return {
             "ring": self._tracer.records_lost(),
+            "victim": self._tracer.victims_not_found(),
             "decode": pipeline.undecodable if pipeline else 0,
             "attribute": pipeline.unattributable if pipeline else 0,
             "stdout": self._writer.lost,

@@ -33,6 +33,7 @@ cli = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 _PROTECTED = sorted(DEFAULT_PROTECTED_NAMESPACES)
+_NO_HOOKS: list[str] = []
 
 
 @cli.command(short_help="Report each OOM kill on this host until SIGTERM, SIGINT or SIGHUP.")
@@ -42,6 +43,7 @@ def run(  # noqa: PLR0913 - one parameter for each flag
     node_name: flags.NodeName = "",
     metrics_bind_address: flags.MetricsBindAddress = "",
     ring_size: flags.RingSize = "1MiB",
+    disable_hook: flags.DisableHook = _NO_HOOKS,
     on_unsupported: flags.Unsupported = OnUnsupported.EXIT,
     log_level: flags.Level = LogLevel.INFO,
     kubernetes: flags.Kubernetes = KubernetesMode.AUTO,
@@ -71,6 +73,7 @@ def run(  # noqa: PLR0913 - one parameter for each flag
     _require_linux()
     from oomtracer import app
     from oomtracer.cli.cluster import ClusterFlags, MarkingFlags, cluster_of
+    from oomtracer.tracer import hook_names
 
     cluster = cluster_of(
         ClusterFlags(
@@ -107,6 +110,7 @@ def run(  # noqa: PLR0913 - one parameter for each flag
             ring_size_bytes=parse_ring_size(ring_size),
             metrics_bind_address=metrics_bind_address or None,
             on_unsupported=on_unsupported,
+            disabled_hooks=hook_names(disable_hook),
             cluster=cluster,
         )
     )
@@ -117,14 +121,16 @@ def check(
     *,
     output: flags.ResultOutput = OutputFormat.AUTO,
     ring_size: flags.RingSize = "1MiB",
+    disable_hook: flags.DisableHook = _NO_HOOKS,
     log_level: flags.Level = LogLevel.WARNING,
 ) -> None:
     """Show what this machine supports and what is missing; exit with 3 where it cannot trace."""
     log_to_stderr(log_level.value)
     _require_linux()
     from oomtracer import check as checks
+    from oomtracer.tracer import hook_names
 
-    result = checks.check(ring_size_bytes=parse_ring_size(ring_size))
+    result = checks.check(ring_size_bytes=parse_ring_size(ring_size), disabled_hooks=hook_names(disable_hook))
     tell(checks.as_json(result) if output is OutputFormat.JSON else checks.as_text(result))
     if not result.can_trace:
         raise typer.Exit(UnsupportedError.exit_code)
@@ -132,14 +138,18 @@ def check(
 
 @cli.command(short_help="Make one contained OOM kill and demand the right report of it.")
 def selftest(
-    *, output: flags.ResultOutput = OutputFormat.AUTO, log_level: flags.Level = LogLevel.WARNING
+    *,
+    output: flags.ResultOutput = OutputFormat.AUTO,
+    disable_hook: flags.DisableHook = _NO_HOOKS,
+    log_level: flags.Level = LogLevel.WARNING,
 ) -> None:
     """Make one small, contained, real OOM kill and demand the right report of it."""
     log_to_stderr(log_level.value)
     _require_linux()
     from oomtracer import selftest as test
+    from oomtracer.tracer import hook_names
 
-    result = test.selftest()
+    result = test.selftest(disabled_hooks=hook_names(disable_hook))
     tell(test.as_json(result) if output is OutputFormat.JSON else test.as_text(result))
 
 

@@ -23,6 +23,13 @@ ResultOutput = Annotated[
 ]
 Level = Annotated[LogLevel, _flag("Least severe message on stderr.", "LOG_LEVEL")]
 RingSize = Annotated[str, _flag("Kernel ring buffer: a power of two such as 1MiB.", "RING_SIZE")]
+DisableHook = Annotated[
+    list[str],
+    _flag(
+        "Do without this kernel hook of the table in the README; may be repeated. Another may take over.",
+        "DISABLE_HOOK",
+    ),
+]
 NodeName = Annotated[
     str,
     _flag(

@@ -53,4 +53,5 @@ class Config:
     ring_size_bytes: int = DEFAULT_RING_SIZE_BYTES
     metrics_bind_address: str | None = None
     on_unsupported: OnUnsupported = OnUnsupported.EXIT
+    disabled_hooks: frozenset[str] = frozenset()
     cluster: Cluster | None = None

@@ -1,7 +1,7 @@
 """A thin typed wrapper over libbpf: one file for each of its objects."""
 
 from oomtracer._native import ffi, lib
-from oomtracer.libbpf.btf import Btf, check_layout, extension_size
+from oomtracer.libbpf.btf import Btf, Member, check_layout, extension_size
 from oomtracer.libbpf.object import BpfObject, LoadError
 from oomtracer.libbpf.ring import RingBuffer
 
@@ -9,6 +9,7 @@ __all__ = [
     "BpfObject",
     "Btf",
     "LoadError",
+    "Member",
     "RingBuffer",
     "check_layout",
     "extension_size",

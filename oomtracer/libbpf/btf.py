@@ -89,9 +89,17 @@ class Btf:
         if typedef < 0:
             return None
         pointer = lib.btf__type_by_id(self._btf, lib.btf__type_by_id(self._btf, typedef).type)
-        prototype = lib.btf__type_by_id(self._btf, pointer.type)
+        return self._arguments(pointer.type)[1:]
+
+    def function_arguments(self, function: str) -> tuple[str, ...] | None:
+        """The type names of a function's arguments, or None where the kernel has no such function."""
+        found = lib.btf__find_by_name_kind(self._btf, function.encode(), lib.BTF_KIND_FUNC)
+        return self._arguments(lib.btf__type_by_id(self._btf, found).type) if found >= 0 else None
+
+    def _arguments(self, prototype_id: int) -> tuple[str, ...]:
+        prototype = lib.btf__type_by_id(self._btf, prototype_id)
         params = lib.btf_params(prototype)
-        return tuple(self._type_name(params[i].type) for i in range(1, lib.btf_vlen(prototype)))
+        return tuple(self._type_name(params[i].type) for i in range(lib.btf_vlen(prototype)))
 
     def _type_name(self, type_id: int) -> str:
         kind = lib.btf__type_by_id(self._btf, type_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,6 +62,12 @@ def telling_line(log: str) -> str | None:
         return verifier[-1]
     warnings = [line.removeprefix("libbpf: ") for line in lines if _is_failure(line)]
     return warnings[0] if warnings else None
+
+
+def refused_program(log: str) -> str | None:
+    """The program that a load failed on, where libbpf's messages name one."""
+    names = re.findall(r"^libbpf: prog '(\w+)': (?:BPF program load failed|failed to )", log, re.MULTILINE)
+    return names[-1] if names else None
 
 
 def _is_noise(line: str) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 from oomtracer._native import ffi, lib
 from oomtracer.errors import OomTracerError, UnsupportedError, errno_name
 from oomtracer.libbpf.btf import Btf
-from oomtracer.libbpf.log import captured_log, telling_line
+from oomtracer.libbpf.log import captured_log, refused_program, telling_line
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -18,12 +18,16 @@ if TYPE_CHECKING:
 
 
 class LoadError(UnsupportedError):
-    """The kernel refused the object. ``number`` is the errno, ``log`` libbpf's whole log."""
+    """The kernel refused the object, or one ``program`` of it.
 
-    def __init__(self, message: str, *, number: int, log: str) -> None:
+    ``number`` is the errno, ``log`` libbpf's whole log.
+    """
+
+    def __init__(self, message: str, *, number: int, log: str, program: str | None = None) -> None:
         super().__init__(message)
         self.number = number
         self.log = log
+        self.program = program
 
 
 class BpfObject:
@@ -69,14 +73,14 @@ class BpfObject:
         with captured_log() as log:
             result = lib.bpf_object__load(self._object)
         if result < 0:
-            raise self._failure("load", -result, "".join(log))
+            raise self._failure("load", -result, "".join(log), refused_program("".join(log)))
 
     def attach(self, program: str) -> None:
         """Attach a loaded program to the hook its section names. Raises LoadError."""
         with captured_log() as log:
             link = lib.bpf_program__attach(self._program(program))
         if link == ffi.NULL:
-            raise self._failure(f"attach {program} of", ffi.errno, "".join(log))
+            raise self._failure(f"attach {program} of", ffi.errno, "".join(log), program)
         self._links[program] = link
 
     def detach(self) -> None:
@@ -107,12 +111,11 @@ class BpfObject:
             raise OomTracerError(f"{self.path.name} has no map {name}")
         return found
 
-    def _failure(self, action: str, number: int, log: str) -> LoadError:
+    def _failure(self, action: str, number: int, log: str, program: str | None = None) -> LoadError:
         telling = telling_line(log)
         reason = f": {telling}" if telling else ""
-        return LoadError(
-            f"cannot {action} {self.path.name}: {errno_name(number)}{reason}", number=number, log=log
-        )
+        message = f"cannot {action} {self.path.name}: {errno_name(number)}{reason}"
+        return LoadError(message, number=number, log=log, program=program)
 
 
 def _check(result: int, action: str) -> None:

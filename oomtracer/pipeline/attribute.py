@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from oomtracer.cgroups import is_selftest, workload_of
 from oomtracer.events import OomKill, OomReport, Outcome, Scope, Workload, WorkloadKind
-from oomtracer.pipeline.incident import Incident, Incidents, group_of
+from oomtracer.pipeline.incident import Incident, Incidents, Said, group_of
 from oomtracer.pipeline.limit import find_limit
 from oomtracer.pipeline.scope import functions, is_group_member, scope_of, without_tracing
 
@@ -66,16 +66,20 @@ class Attributor:
         report_id = f"{self._boot_id}:{victim.pid}:{victim.start_time_ns}"
         frames = [self.symbols.name(address) for address in kill.stack]
         names = functions(frames)
-        scope, sysrq = scope_of(names, constraint=kill.constraint, memory_nodes=self._memory_nodes)
         member = is_group_member(names)
-        incident = self._incident(kill, report_id, scope, further=member or kill.shared_memory)
+        known = self._incidents.join(kill) if member or kill.shared_memory else None
+        said = known.said if known else Said.of(kill)
+        scope, sysrq = scope_of(
+            names, constraint=said.constraint, order=said.order, memory_nodes=self._memory_nodes
+        )
+        incident = known or self._open(kill, report_id, scope)
         workload = _workload(victim.cgroup, kill.unified_cgroup) or _UNKNOWN
         return OomReport(
             id=report_id,
             time=self._wall_clock(kill.boot_time_ns),
             boot_time_ns=kill.boot_time_ns,
             node=self._node,
-            source=kill.source,
+            source=said.source,
             outcome=kill.outcome,
             selftest=is_selftest(victim.cgroup or "/"),
             scope=scope,
@@ -87,20 +91,17 @@ class Attributor:
             levels=kill.levels,
             group=None if kill.shared_memory else group_of(incident, member=member),
             incident=incident.id,
-            order=kill.order,
-            gfp_mask=kill.gfp_mask,
+            order=said.order,
+            gfp_mask=said.gfp_mask,
             kernel_stack=without_tracing(frames) if any(frames) else None,
             workload=workload,
             init_died=_init_died(kill, workload),
             shared_memory=kill.shared_memory,
         )
 
-    def _incident(self, kill: OomKill, report_id: str, scope: Scope, *, further: bool) -> Incident:
-        known = self._incidents.join(kill.trigger.tid, at_ns=kill.boot_time_ns) if further else None
-        if known:
-            return known
+    def _open(self, kill: OomKill, report_id: str, scope: Scope) -> Incident:
         limit, group = _limit_and_group(kill, scope)
-        return self._incidents.open(kill.trigger.tid, report_id, limit, at_ns=kill.boot_time_ns, group=group)
+        return self._incidents.open(kill, report_id, limit, group=group)
 
 
 def _limit_and_group(kill: OomKill, scope: Scope) -> tuple[Limit | None, bool]:

@@ -48,6 +48,8 @@ def find_limit(kill: OomKill) -> tuple[Limit, int] | None:
     if kill.limit_level is not None:
         known = [candidate for candidate in limited if candidate.index == kill.limit_level]
         return (_limit(known[0], certain=True), kill.limit_level) if known else None
+    if kill.constraint is not None:  # the kernel said whose it was: of a level that is missing, or of none
+        return None
     holding = [candidate for candidate in limited if _holds(candidate.cgroup, kill.trigger.cgroup)]
     hit = [candidate for candidate in holding if candidate.is_near_limit]
     if hit:

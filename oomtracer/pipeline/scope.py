@@ -1,4 +1,4 @@
-"""Which memory ran out, told by the functions on the kernel's stack.
+"""Which memory ran out: the kernel's own word where a probe could read it, else the functions on its stack.
 
 Source: mm/oom_kill.c, mm/memcontrol.c and drivers/tty/sysrq.c from 5.8 to 7.3. A memory cgroup's kill
 goes through mem_cgroup_out_of_memory() (which older compilers fold into its callers); a kill that was
@@ -20,6 +20,8 @@ _KILL = "out_of_memory"
 _GROUP_MEMBER = "oom_kill_memcg_member"
 # The kernel's enum oom_constraint, in all releases so far.
 _CONSTRAINTS = {0: Scope.GLOBAL, 1: Scope.CPUSET, 2: Scope.MEMPOLICY, 3: Scope.MEMCG}
+# What moom_callback() gives for the order of an allocation that nobody made.
+_SYSRQ_ORDER = -1
 # Where the kernel's stack of a kill starts, whichever tracepoint told of it.
 _FIRST = frozenset({"mark_oom_victim", "__oom_kill_process", "oom_kill_process", "out_of_memory"})
 
@@ -46,21 +48,21 @@ def without_tracing(frames: Sequence[str | None]) -> tuple[str, ...]:
 
 
 def scope_of(
-    names: frozenset[str], *, constraint: int | None, memory_nodes: int | None
+    names: frozenset[str], *, constraint: int | None, order: int | None, memory_nodes: int | None
 ) -> tuple[Scope, bool | None]:
-    """The scope, and whether sysrq asked for it (None where the stack does not tell).
+    """The scope, and whether sysrq asked for it (None where neither stack nor ``order`` tell).
 
     Without ``constraint`` a cpuset or mempolicy kill cannot be told from a global one; with a single
     memory node there are none. ``memory_nodes`` is None where their number is unknown.
     """
-    if names & _SYSRQ:
+    if order == _SYSRQ_ORDER or names & _SYSRQ:
         return Scope.GLOBAL, True
-    sysrq = False if _KILL in names else None
+    sysrq = False if order is not None or _KILL in names else None
     if constraint is not None:
         return _CONSTRAINTS.get(constraint, Scope.UNKNOWN), sysrq
     if names & _MEMCG:
         return Scope.MEMCG, False
-    if sysrq is None or memory_nodes != 1:
+    if _KILL not in names or memory_nodes != 1:
         return Scope.UNKNOWN, sysrq
     return Scope.GLOBAL, False
 

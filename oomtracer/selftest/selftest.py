@@ -19,7 +19,7 @@ from oomtracer.kernel import facts
 from oomtracer.kernel.symbols import KernelSymbols
 from oomtracer.pipeline import Attributor, Pipeline
 from oomtracer.selftest.cgroup import victim_cgroup
-from oomtracer.tracer import Tracer
+from oomtracer.tracer import TRUTH, Tracer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,30 +70,30 @@ class SelftestResult:
         self.steps.append(Step(name, time.perf_counter() - start))
 
 
-def selftest() -> SelftestResult:
+def selftest(*, disabled_hooks: frozenset[str] = frozenset()) -> SelftestResult:
     """Run it. Raises SelftestError for a wrong or missing report, UnsupportedError where it cannot run."""
-    return asyncio.run(_interruptible())
+    return asyncio.run(_interruptible(disabled_hooks))
 
 
-async def _interruptible() -> SelftestResult:
+async def _interruptible(disabled_hooks: frozenset[str]) -> SelftestResult:
     task = asyncio.current_task()
     assert task
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     try:
-        return await _selftest()
+        return await _selftest(disabled_hooks)
     except asyncio.CancelledError:
         raise SelftestError("interrupted; what the self-test had made is removed") from None
 
 
-async def _selftest() -> SelftestResult:
+async def _selftest(disabled_hooks: frozenset[str]) -> SelftestResult:
     result = SelftestResult()
     loop = asyncio.get_running_loop()
     reports: asyncio.Queue[OomReport] = asyncio.Queue()
     symbols = KernelSymbols.load()
     pipeline = _pipeline(reports, symbols)
     with ExitStack() as stack:
-        tracer = Tracer(ring_size_bytes=RING_BYTES)
+        tracer = Tracer(ring_size_bytes=RING_BYTES, disabled_hooks=disabled_hooks)
         with result.step("load and attach"):
             stack.enter_context(tracer)
         tracer.start(loop, pipeline.handle)
@@ -109,7 +109,8 @@ async def _selftest() -> SelftestResult:
             tracer.stop(loop, pipeline.handle)
             stack.close()
     result.scope_known = len(symbols) > 0
-    _demand(report, pid, f"/{cgroup.name}", scope_known=result.scope_known)
+    signals = any(choice.group == TRUTH and choice.hook for choice in tracer.choices)
+    _demand(report, pid, f"/{cgroup.name}", scope_known=result.scope_known, outcome_known=signals)
     return result
 
 
@@ -195,10 +196,10 @@ async def _report_of(cgroup: str, pid: int, reports: asyncio.Queue[OomReport]) -
     return report
 
 
-def _demand(report: OomReport, pid: int, cgroup: str, *, scope_known: bool) -> None:
+def _demand(report: OomReport, pid: int, cgroup: str, *, scope_known: bool, outcome_known: bool) -> None:
     limit = report.limit
     demands = {
-        "outcome": (report.outcome, Outcome.KILLED),
+        "outcome": (report.outcome, Outcome.KILLED if outcome_known else Outcome.UNKNOWN),
         "victim.cgroup": ((report.victim.cgroup or "").endswith(cgroup), True),
         "victim.container_pid": (report.victim.container_pid, pid),
         "trigger.pid": (report.trigger.pid if report.trigger else None, report.victim.pid),

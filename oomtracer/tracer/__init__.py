@@ -1,6 +1,19 @@
 """The kernel side: which hooks this kernel has, loading and attaching them, draining the ring."""
 
-from oomtracer.tracer.hooks import HOOKS, GroupChoice, Hook, choose_hooks
+from oomtracer.tracer.choice import Candidate, GroupChoice, choose_hooks, hook_names
+from oomtracer.tracer.hooks import HOOKS, TRUTH, Hook
+from oomtracer.tracer.needs import RunningKernel
 from oomtracer.tracer.tracer import Tracer, record_bytes
 
-__all__ = ["HOOKS", "GroupChoice", "Hook", "Tracer", "choose_hooks", "record_bytes"]
+__all__ = [
+    "HOOKS",
+    "TRUTH",
+    "Candidate",
+    "GroupChoice",
+    "Hook",
+    "RunningKernel",
+    "Tracer",
+    "choose_hooks",
+    "hook_names",
+    "record_bytes",
+]

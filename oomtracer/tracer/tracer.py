@@ -6,16 +6,18 @@ import logging
 import os
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
-from oomtracer.errors import OomTracerError, UnsupportedError
+from oomtracer.errors import OomTracerError, UnsupportedError, errno_name
 from oomtracer.libbpf import BpfObject, Btf, LoadError, RingBuffer, check_layout, extension_size
+from oomtracer.tracer.choice import GroupChoice, choose_hooks
 from oomtracer.tracer.explain import explained, require_privileges
-from oomtracer.tracer.hooks import HOOKS, GroupChoice, choose_hooks
+from oomtracer.tracer.hooks import CONTEXT, HOOKS, TRUTH, VICTIM, Hook
+from oomtracer.tracer.needs import RunningKernel
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
 logger = logging.getLogger("oomtracer.tracer")
@@ -26,6 +28,8 @@ ARCHITECTURES = {"x86_64": "x86", "aarch64": "arm64"}
 BATCH = 64
 # BPF_RINGBUF_HDR_SZ, include/uapi/linux/bpf.h.
 RING_HEADER_BYTES = 8
+# A mark whose signal or whose run's beginning went unseen would say less, or wrongly that it was no kill.
+ATTACH_ORDER = (TRUTH, CONTEXT, VICTIM)
 
 
 def object_path() -> Path:
@@ -49,40 +53,40 @@ def record_bytes() -> int:
     return RING_HEADER_BYTES + extension_size("oom_event")
 
 
+class Counted(NamedTuple):
+    """Of ``struct oom_counters``, what is counted beside the records themselves."""
+
+    ring_full: int = 0
+    second_kills: int = 0
+    not_found: int = 0
+
+
 class Tracer:
     """Loaded and attached inside its context; leaving it leaves nothing in the kernel.
 
     Entering raises UnsupportedError: missing privileges or BTF, no usable hook, a refused program.
     """
 
-    def __init__(self, *, ring_size_bytes: int) -> None:
+    def __init__(self, *, ring_size_bytes: int, disabled_hooks: frozenset[str] = frozenset()) -> None:
         self.choices: tuple[GroupChoice, ...] = ()
         self._ring_size_bytes = ring_size_bytes
+        self._disabled_hooks = disabled_hooks
         self._stack = ExitStack()
         self._loaded = False
-        self._counted = (0, 0)
+        self._counted = Counted()
         self._told_lost = 0
 
     def __enter__(self) -> Self:
         require_privileges()
         path = object_path()
-        with Btf.of_kernel() as kernel:
-            self.choices = choose_hooks(kernel.tracepoint_arguments)
-        for choice in self.choices:
-            if choice.required and choice.hook is None:
-                raise UnsupportedError(
-                    f"no hook for the {choice.group} group: {choice.reason}",
-                    hint="`oomtracer check` shows what this kernel has",
-                )
+        with Btf.of_kernel() as btf:
+            self.choices = choose_hooks(RunningKernel(btf), disabled=self._disabled_hooks)
         with self._stack as stack:
-            self._object = stack.enter_context(BpfObject(path))
-            try:
-                self._load()
-            except LoadError as error:
-                raise explained(error) from error
+            self._object = stack.enter_context(self._load(path))
             self._ring = stack.enter_context(RingBuffer(self._object.map_fd("events")))
             self._stack = stack.pop_all()
         self._loaded = True
+        self._tell_choices()
         return self
 
     def __exit__(
@@ -92,18 +96,59 @@ class Tracer:
         self._loaded = False
         self._stack.close()
 
-    def _load(self) -> None:
-        check_layout(self._object.btf)
+    def _load(self, path: Path) -> BpfObject:
+        """Load and attach. A hook that the kernel refuses gives way to the next one of its group."""
+        refusals: dict[str, LoadError] = {}
+        while True:
+            self._require_hooks(refusals)
+            try:
+                return self._attempt(path)
+            except LoadError as error:
+                hook = next((hook for hook in self._hooks() if hook.program == error.program), None)
+                if hook is None:
+                    raise explained(error) from error
+                refusals.setdefault(hook.group, error)
+                self._rule_out(hook, f"the kernel refuses it: {errno_name(error.number)}")
+
+    def _require_hooks(self, refusals: Mapping[str, LoadError]) -> None:
+        for choice in self.choices:
+            if not choice.required or choice.hook:
+                continue
+            if choice.group in refusals:
+                raise explained(refusals[choice.group])
+            raise UnsupportedError(
+                f"no hook for the {choice.group} group: {choice.reason}",
+                hint="`oomtracer check` shows what this kernel has",
+            )
+
+    def _rule_out(self, hook: Hook, reason: str) -> None:
+        self.choices = tuple([choice.without(hook, reason) for choice in self.choices])
+
+    def _hooks(self) -> list[Hook]:
         hooks = [choice.hook for choice in self.choices if choice.hook]
-        for hook in hooks:
-            self._object.enable(hook.program)
-        self._object.set_flag("signals_seen", value=any(hook.group == "truth" for hook in hooks))
-        self._object.set_ring_size("events", self._ring_size_bytes)
-        self._object.load()
-        # The truth group first: a mark whose signal went unseen would be taken for no kill.
-        for hook in sorted(hooks, key=lambda hook: hook.group != "truth"):
-            self._object.attach(hook.program)
-            logger.info("attached %s: %s", hook.name, hook.adds)
+        return sorted(hooks, key=lambda hook: ATTACH_ORDER.index(hook.group))
+
+    def _attempt(self, path: Path) -> BpfObject:
+        hooks = self._hooks()
+        with ExitStack() as stack:
+            opened = stack.enter_context(BpfObject(path))
+            check_layout(opened.btf)
+            for hook in hooks:
+                opened.enable(hook.program)
+            opened.set_flag("signals_seen", value=any(hook.group == TRUTH for hook in hooks))
+            opened.set_ring_size("events", self._ring_size_bytes)
+            opened.load()
+            for hook in hooks:
+                opened.attach(hook.program)
+            stack.pop_all()
+        return opened
+
+    def _tell_choices(self) -> None:
+        for choice in self.choices:
+            if choice.hook:
+                logger.info("attached %s: %s", choice.hook.name, choice.hook.adds)
+            if choice.hook is not choice.candidates[0].hook:
+                logger.info("not usable in the %s group: %s", choice.group, choice.reason)
 
     def start(self, loop: asyncio.AbstractEventLoop, deliver: Callable[[bytes], None]) -> None:
         """Hand each record, oldest first, to ``deliver`` on the loop from now on.
@@ -147,15 +192,19 @@ class Tracer:
 
     def records_lost(self) -> int:
         """Records that found the ring full, by the kernel's own count; 0 before anything is loaded."""
-        return self._count()[0]
+        return self._count().ring_full
+
+    def victims_not_found(self) -> int:
+        """Kills whose mark told a pid alone, and no task was found for it."""
+        return self._count().not_found
 
     def second_kills(self) -> int:
         """Kills of processes that were marked before: in /proc/vmstat, but no kill of another process."""
-        return self._count()[1]
+        return self._count().second_kills
 
-    def _count(self) -> tuple[int, int]:
+    def _count(self) -> Counted:
         # What was counted stays readable after the end: a counter that falls looks like a new start.
         if not self._loaded:
             return self._counted
         counters = self._object.lookup("counters", "oom_counters")
-        return int(counters.ring_full), int(counters.second_kills)
+        return Counted(*(int(getattr(counters, name)) for name in Counted._fields))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -8,6 +9,7 @@ from oomtracer import check
 from oomtracer.check import CheckResult, Row, Status
 from oomtracer.errors import UnsupportedError
 from oomtracer.kernel.privileges import Capability
+from oomtracer.tracer import HOOKS, Candidate, GroupChoice
 
 BOTH = frozenset({Capability.BPF, Capability.PERFMON})
 ROWS = (
@@ -80,20 +82,64 @@ def test_a_kernel_without_btf_is_one_row_with_the_reason(monkeypatch):
         raise UnsupportedError("this kernel has no BTF", hint="use another")
 
     monkeypatch.setattr(check.Btf, "of_kernel", refuse)
-    assert list(check._btf_and_hooks()) == [
+    assert list(check._btf_and_hooks(check._choices_by_btf(frozenset()))) == [
         Row("BTF", Status.MISSING, "this kernel has no BTF", "use another")
     ]
 
 
 def test_a_load_that_fails_is_a_row_and_not_an_error(monkeypatch):
-    """Checking never raises: what loading said becomes the row."""
+    """Checking never raises: what loading said becomes the row, and no hook is told as used."""
 
     class Refused:
-        def __init__(self, **_: int) -> None:
+        choices = ()
+
+        def __init__(self, **_: object) -> None:
+            pass
+
+        def __enter__(self) -> None:
             raise UnsupportedError("cannot load", hint="do this")
 
+        def __exit__(self, *_: object) -> None:
+            pass
+
     monkeypatch.setattr(check, "Tracer", Refused)
-    assert check._load(1 << 20) == Row("load", Status.MISSING, "cannot load", "do this")
+    result = check.check(ring_size_bytes=1 << 20)
+    assert Row("load", Status.MISSING, "cannot load", "do this") in result.rows
+    assert result.hooks == ()
+
+
+def group(*reasons: str, required: bool = False) -> GroupChoice:
+    """Build a group whose hooks cannot be used for these reasons; an empty one can."""
+    hooks = [replace(HOOKS[0], name=str(i), adds="adds", required=required) for i in range(len(reasons))]
+    return GroupChoice("g", tuple(Candidate(*pair) for pair in zip(hooks, reasons, strict=True)))
+
+
+@pytest.mark.parametrize(
+    ("choice", "status", "found"),
+    [
+        (group("", ""), Status.OK, "0: adds"),
+        (group("refused", ""), Status.OK, "1: adds (0: refused)"),
+        (group("", "folded"), Status.OK, "0: adds (1: folded)"),
+        (group("refused", "folded"), Status.REDUCED, "0: refused; 1: folded"),
+        (group("refused", required=True), Status.MISSING, "0: refused"),
+    ],
+)
+def test_a_group_is_told_with_the_hook_in_use_and_why_not_the_others(choice, status, found):
+    """A row for each group; without a hook it is missing where one is needed, else reduced, with a hint."""
+    row = check._group(choice)
+    assert (row.subject, row.status, row.found) == ("hook: g", status, found)
+    assert bool(row.hint) == (status is not Status.OK)
+
+
+def test_every_hook_is_told_to_machines():
+    """The JSON lists each hook with its group, whether it is in use and why it cannot be."""
+    hooks = check._hooks((group("refused", "", ""),))
+    told = json.loads(check.as_json(CheckResult(ROWS, hooks)))["hooks"]
+    assert told == [
+        {"name": "0", "group": "g", "used": False, "reason": "refused"},
+        {"name": "1", "group": "g", "used": True, "reason": ""},
+        {"name": "2", "group": "g", "used": False, "reason": ""},
+    ]
 
 
 @pytest.mark.parametrize(("kills", "status"), [(None, Status.REDUCED), (0, Status.OK)])

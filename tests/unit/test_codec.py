@@ -11,6 +11,7 @@ from . import records
 from .builders import examples
 from .records import Fields, Level, Path, decoded, record
 
+OF_THE_RUN = Fields.CONTEXT | Fields.CONSTRAINT | Fields.TOTAL_PAGES | Fields.CHOSEN_POINTS
 SIZES = ("total_vm", "anon_rss", "file_rss", "shmem_rss", "swap")
 
 
@@ -18,7 +19,7 @@ SIZES = ("total_vm", "anon_rss", "file_rss", "shmem_rss", "swap")
 @examples(200)
 def test_every_value_of_a_record_arrives_in_its_own_place_and_unit(values, comm, trigger_comm):
     """Each member decodes to the field named like it, pages as bytes, whatever its value."""
-    fields = Fields.MEMORY | Fields.CONTAINER_PID | Fields.CONTEXT
+    fields = Fields.MEMORY | Fields.CONTAINER_PID | OF_THE_RUN
     kill = decode(record(**values, fields=fields, victim_comm=comm, trigger_comm=trigger_comm))
     victim = kill.victim
     assert (kill.seq, kill.boot_time_ns) == (values["seq"], values["boot_time_ns"])
@@ -61,7 +62,7 @@ def test_a_value_whose_bit_is_missing_is_unknown_whatever_stands_in_its_place(va
 
 def test_zero_stays_zero_where_its_bit_is_set():
     """A 0 that the kernel reported is a real zero, never unknown."""
-    kill = decode(record(fields=Fields.MEMORY | Fields.CONTAINER_PID | Fields.CONTEXT))
+    kill = decode(record(fields=Fields.MEMORY | Fields.CONTAINER_PID | OF_THE_RUN))
     victim = kill.victim
     assert [getattr(victim, f"{name}_bytes") for name in (*SIZES, "page_tables")] == [0] * 6
     assert (victim.container_pid, kill.pid_namespace_level) == (0, 0)
@@ -151,6 +152,29 @@ def test_outcomes(outcome, told, shared):
     """A mark without a signal was no kill; a sharer of the memory was killed."""
     kill = decode(record(outcome=outcome))
     assert (kill.outcome, kill.shared_memory, kill.source) == (told, shared, Source.TP_BTF)
+
+
+@pytest.mark.parametrize(
+    ("field", "known"),
+    [
+        (Fields.CONTEXT, {"order": 7, "gfp_mask": 8}),
+        (Fields.CONSTRAINT, {"constraint": 9}),
+        (Fields.TOTAL_PAGES, {"total_pages": 10}),
+        (Fields.CHOSEN_POINTS, {"chosen_points": -11}),
+    ],
+)
+def test_what_the_kernel_worked_out_is_told_bit_by_bit(field, known):
+    """Of a run of the OOM killer exactly that is known whose bit is set."""
+    values = {"oom_order": 7, "oom_gfp_mask": 8, "oom_constraint": 9, "oom_total_pages": 10}
+    kill = decode(record(**values, oom_chosen_points=-11, fields=field))
+    unknown = dict.fromkeys(("order", "gfp_mask", "constraint", "total_pages", "chosen_points"))
+    assert {name: getattr(kill, name) for name in unknown} == unknown | known
+
+
+@pytest.mark.parametrize("source", Source)
+def test_every_hook_of_the_record_has_its_source(source):
+    """A record says which hook wrote it, and each source is written by one."""
+    assert decode(record(hook=getattr(records.lib, f"OOM_HOOK_{source.name}"))).source is source
 
 
 def test_names_of_invalid_utf8_are_replaced_not_refused():

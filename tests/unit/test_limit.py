@@ -96,6 +96,12 @@ def test_what_the_kernel_said_is_certain_wherever_the_trigger_was():
     assert found(levels, at=LEAF, limit_level=1) is None
 
 
+@pytest.mark.parametrize("constraint", [0, 1, 2, 3])
+def test_where_the_kernel_named_no_level_none_is_told(constraint):
+    """A limit in a level that is missing, or of no memory cgroup, is not told as another one's."""
+    assert found(path(leaf=(100, 100)), constraint=constraint) is None
+
+
 NAMES = st.lists(st.sampled_from(["a", "b", "bc", "c"]), min_size=1, max_size=5)
 
 

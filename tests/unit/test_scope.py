@@ -34,7 +34,7 @@ TABLE = {
 def test_real_stacks_on_one_memory_node(stack, scope, sysrq, member):
     """The functions on the stack tell which memory ran out, whether sysrq asked, and group members."""
     names = functions(stack)
-    assert scope_of(names, constraint=None, memory_nodes=1) == (scope, sysrq)
+    assert scope_of(names, constraint=None, order=None, memory_nodes=1) == (scope, sysrq)
     assert is_group_member(names) is member
 
 
@@ -43,13 +43,13 @@ def test_real_stacks_on_one_memory_node(stack, scope, sysrq, member):
 )
 def test_several_memory_nodes_leave_the_page_allocators_scope_open(stack):
     """Where cpuset and mempolicy kills look the same, a kill is not called global."""
-    assert scope_of(functions(stack), constraint=None, memory_nodes=2) == (Scope.UNKNOWN, False)
+    assert scope_of(functions(stack), constraint=None, order=None, memory_nodes=2) == (Scope.UNKNOWN, False)
 
 
 @pytest.mark.parametrize(("stack", "scope"), [(stacks.MEMCG, Scope.MEMCG), (stacks.SYSRQ, Scope.GLOBAL)])
 def test_several_memory_nodes_change_nothing_where_the_stack_is_clear(stack, scope):
     """A memory cgroup's kill and sysrq's are known on any machine."""
-    assert scope_of(functions(stack), constraint=None, memory_nodes=8)[0] is scope
+    assert scope_of(functions(stack), constraint=None, order=None, memory_nodes=8)[0] is scope
 
 
 @pytest.mark.parametrize(
@@ -59,19 +59,34 @@ def test_several_memory_nodes_change_nothing_where_the_stack_is_clear(stack, sco
 def test_the_kernels_own_constraint_wins(constraint, scope):
     """Where the kernel said the constraint, nothing is concluded from the stack or the nodes."""
     for stack, sysrq in ((stacks.GLOBAL, False), (NOTHING, None)):
-        assert scope_of(functions(stack), constraint=constraint, memory_nodes=4) == (scope, sysrq)
+        assert scope_of(functions(stack), constraint=constraint, order=None, memory_nodes=4) == (scope, sysrq)
 
 
 def test_sysrq_is_global_whatever_the_constraint_says():
     """A kill that was asked for belongs to the node."""
-    assert scope_of(functions(stacks.SYSRQ), constraint=0, memory_nodes=4) == (Scope.GLOBAL, True)
+    assert scope_of(functions(stacks.SYSRQ), constraint=0, order=None, memory_nodes=4) == (Scope.GLOBAL, True)
+
+
+@pytest.mark.parametrize("stack", [stacks.GLOBAL, NOTHING])
+def test_sysrq_is_told_by_the_order_too(stack):
+    """An order of -1 is nobody's allocation, whether symbols are known or not."""
+    told = scope_of(functions(stack), constraint=0, order=-1, memory_nodes=4)
+    assert told == (Scope.GLOBAL, True)
+
+
+@pytest.mark.parametrize(
+    ("constraint", "scope"), [(3, Scope.MEMCG), (0, Scope.GLOBAL), (None, Scope.UNKNOWN)]
+)
+def test_with_the_order_it_is_known_that_it_was_not_sysrq(constraint, scope):
+    """Without symbols the kernel's own word is enough; where it has not said the constraint, nobody guesses."""
+    assert scope_of(functions(NOTHING), constraint=constraint, order=0, memory_nodes=1) == (scope, False)
 
 
 @given(st.frozensets(st.sampled_from(sorted(functions((*stacks.FAULT, *stacks.TRACING, "vfs_read"))))))
 @examples(50)
 def test_without_the_oom_killer_on_the_stack_nothing_is_claimed(names):
     """A stack cut before out_of_memory() leads to unknown, never to global."""
-    assert scope_of(names, constraint=None, memory_nodes=1) == (Scope.UNKNOWN, None)
+    assert scope_of(names, constraint=None, order=None, memory_nodes=1) == (Scope.UNKNOWN, None)
 
 
 @pytest.mark.parametrize(

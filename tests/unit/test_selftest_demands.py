@@ -22,9 +22,9 @@ RIGHT = report(
 
 def test_the_right_report_passes():
     """Nothing is demanded beyond what the kill must look like, in a nested hierarchy as well."""
-    _demand(RIGHT, 4242, CGROUP, scope_known=True)
+    _demand(RIGHT, 4242, CGROUP, scope_known=True, outcome_known=True)
     nested = replace(RIGHT, victim=victim(cgroup=f"/docker/abc{CGROUP}"))
-    _demand(nested, 4242, CGROUP, scope_known=True)
+    _demand(nested, 4242, CGROUP, scope_known=True, outcome_known=True)
 
 
 @pytest.mark.parametrize(
@@ -44,16 +44,24 @@ def test_the_right_report_passes():
 def test_a_wrong_report_fails_with_what_is_wrong(changes, key):
     """Each demand that is not met is named with what was found."""
     with pytest.raises(SelftestError, match=f"the report is wrong: .*{key} is ") as caught:
-        _demand(replace(RIGHT, **changes), 4242, CGROUP, scope_known=True)
+        _demand(replace(RIGHT, **changes), 4242, CGROUP, scope_known=True, outcome_known=True)
     assert caught.value.exit_code == 1
 
 
 def test_without_symbols_scope_and_limit_are_not_demanded():
     """Where the kernel hides its symbols the rest must still be right."""
     blind = replace(RIGHT, scope=Scope.UNKNOWN, limit=None)
-    _demand(blind, 4242, CGROUP, scope_known=False)
+    _demand(blind, 4242, CGROUP, scope_known=False, outcome_known=True)
     with pytest.raises(SelftestError):
-        _demand(replace(blind, outcome=Outcome.UNKNOWN), 4242, CGROUP, scope_known=False)
+        _demand(replace(blind, outcome=Outcome.UNKNOWN), 4242, CGROUP, scope_known=False, outcome_known=True)
+
+
+def test_without_the_signals_hook_the_outcome_is_not_demanded():
+    """Where nothing tells a kill from a mark, an unknown outcome is right, and a wrong one is not."""
+    unknown = replace(RIGHT, outcome=Outcome.UNKNOWN)
+    _demand(unknown, 4242, CGROUP, scope_known=True, outcome_known=False)
+    with pytest.raises(SelftestError):
+        _demand(RIGHT, 4242, CGROUP, scope_known=True, outcome_known=False)
 
 
 def test_the_steps_are_told_with_their_times():
