@@ -198,7 +198,7 @@ async def _report_of(cgroup: str, pid: int, reports: asyncio.Queue[OomReport]) -
 
 def _demand(report: OomReport, pid: int, cgroup: str, *, scope_known: bool, outcome_known: bool) -> None:
     limit = report.limit
-    demands = {
+    demands: dict[str, tuple[object, object]] = {
         "outcome": (report.outcome, Outcome.KILLED if outcome_known else Outcome.UNKNOWN),
         "victim.cgroup": ((report.victim.cgroup or "").endswith(cgroup), True),
         "victim.container_pid": (report.victim.container_pid, pid),

@@ -37,7 +37,7 @@ DOCUMENTS = (
     *sorted((ROOT / "docs").rglob("*.md")),
 )
 # Of the tests; the program does not know them.
-TEST_VARIABLES = {"OOMTRACER_KERNEL_TESTS"}
+TEST_VARIABLES = {"OOMTRACER_KERNEL_TESTS", "OOMTRACER_EXPECTED_HOOKS"}
 # The same keys as below `workload`, where they are told.
 REPEATED = "trigger.workload."
 
