@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oomtracer.codec import decode
-from oomtracer.events import LimitOwner, Outcome, Scope, WorkloadKind
+from oomtracer.events import LimitOwner, Outcome, Scope, Source, WorkloadKind
 from oomtracer.pipeline.attribute import Attributor, wall_clock
 
 from . import records, stacks
@@ -208,3 +208,33 @@ def test_the_wall_clock_is_rfc_3339_in_utc():
     text = wall_clock(time.clock_gettime_ns(time.CLOCK_BOOTTIME))
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", text)
     assert abs(datetime.fromisoformat(text) - datetime.now(UTC)).total_seconds() < 60
+
+
+@pytest.mark.parametrize("stack", [MEMBER, SHARER])
+def test_further_victims_are_told_what_the_kernel_said_of_the_run(stack):
+    """Source, scope, order and flags come from the first victim's record, like the limit."""
+    one = attributor()
+    said = {"source": Source.FENTRY, "constraint": 3, "limit_level": 1, "order": 2, "gfp_mask": 0xCC0}
+    first = one.report(pod_kill(**said))
+    second = one.report(
+        pod_kill(victim=victim(pid=5, cgroup=CONTAINER), stack=stack, shared_memory=stack is SHARER)
+    )
+    assert second.incident == first.id != second.id
+    assert (second.source, second.order, second.gfp_mask) == (Source.FENTRY, 2, 0xCC0)
+    assert (second.scope, second.limit) == (Scope.MEMCG, first.limit)
+    assert (first.limit.cgroup, first.limit.certain) == (POD, True)
+
+
+@pytest.mark.parametrize(("constraint", "scope"), [(1, Scope.CPUSET), (2, Scope.MEMPOLICY)])
+def test_a_group_kill_by_cpuset_or_mempolicy_is_told_as_that_throughout(constraint, scope):
+    """A member's own record does not say it, and its stack cannot."""
+    one = attributor(nodes=2)
+    one.report(pod_kill(stack=GLOBAL, constraint=constraint, order=0))
+    member = one.report(pod_kill(victim=victim(pid=5), stack=SYMBOLS.stack(stacks.GLOBAL_MEMBER)))
+    assert (member.scope, member.limit) == (scope, None)
+
+
+def test_sysrq_is_known_by_the_order_without_symbols():
+    """A kill that nobody's allocation asked for has no trigger."""
+    report = attributor().report(pod_kill(stack=(), order=-1, constraint=0))
+    assert (report.sysrq, report.scope, report.trigger, report.order) == (True, Scope.GLOBAL, None, -1)

@@ -160,3 +160,14 @@ def test_a_closed_stdout_is_one_error():
         os.close(writer)
     assert done.returncode == 1
     assert done.stderr == "error: cannot write to stdout: EPIPE (Broken pipe)\n"
+
+
+@pytest.mark.parametrize("command", ["run", "check", "selftest"])
+def test_an_unknown_hook_is_refused_with_those_that_exist(command):
+    """By flag and by variable: exit 2 before anything is loaded, and the table's names as the hint."""
+    assert refused(command, "--disable-hook", "fentry") == "--disable-hook: there is no hook fentry"
+    done = oomtracer(command, OOMTRACER_DISABLE_HOOK="kprobe/out_of_memory,x")
+    assert done.returncode == 2
+    error, hint = done.stderr.splitlines()
+    assert error == "error: --disable-hook: there is no hook x"
+    assert "tp_btf/mark_victim, tp_btf/mark_victim_pid, tracepoint/oom/mark_victim" in hint

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from oomtracer.libbpf import BpfObject, LoadError
-from oomtracer.libbpf.log import captured_log, telling_line
+from oomtracer.libbpf.log import captured_log, refused_program, telling_line
 
 _STATISTICS = (
     "processed 6 insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_states 0 mark_read 0"
@@ -166,3 +166,32 @@ def test_captures_nest_and_keep_the_newest(tmp_path):
                 BpfObject(tmp_path / "none.bpf.o")
             assert "none.bpf.o" in caught.value.log
     assert len(outer) == 0
+
+
+_NO_FUNCTION = """\
+libbpf: failed to find BTF for 'out_of_memory' in vmlinux
+libbpf: prog 'out_of_memory_fentry': failed to find kernel BTF type ID of 'out_of_memory': -3
+libbpf: prog 'out_of_memory_fentry': failed to prepare load attributes: -3
+libbpf: prog 'out_of_memory_fentry': failed to load: -3
+libbpf: failed to load object 'oomtracer.x86.bpf.o'
+"""
+_NO_MEMORY = """\
+libbpf: map 'events': failed to create: Cannot allocate memory(-12)
+libbpf: failed to load object 'oomtracer.x86.bpf.o'
+"""
+
+
+@pytest.mark.parametrize(
+    ("log", "program"),
+    [
+        (_BAD_CONTEXT, "mark_victim_task"),
+        (refused("", program="out_of_memory_kprobe"), "out_of_memory_kprobe"),
+        (_NO_FUNCTION, "out_of_memory_fentry"),
+        (_NO_MEMORY, None),
+        (_RELOCATIONS, None),
+        ("", None),
+    ],
+)
+def test_the_program_that_was_refused_is_named(log, program):
+    """Where libbpf says which program failed that one is told; a relocation of another is no failure."""
+    assert refused_program(log) == program

@@ -1,0 +1,140 @@
+"""A hook that the kernel refuses, played by an object that refuses it."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+from oomtracer.errors import UnsupportedError
+from oomtracer.libbpf import LoadError
+from oomtracer.tracer import Tracer, tracer
+
+from .kernels import PID, TASK, FakeKernel, complete
+
+
+class Objects:
+    """Stands for every object that is opened; ``refused`` maps a program to the step that refuses it."""
+
+    def __init__(self, refused: dict[str | None, str]) -> None:
+        self.refused = refused
+        self.open = 0
+        self.loads: list[list[str]] = []
+        self.attached: list[str] = []
+        self.flags: list[bool] = []
+        self.btf = None
+
+    def __call__(self, _path: Path) -> Objects:
+        """Open one."""
+        self.loads.append([])
+        self.attached.clear()
+        return self
+
+    def __enter__(self) -> Self:
+        self.open += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.open -= 1
+
+    def enable(self, program: str) -> None:
+        """Note it."""
+        self.loads[-1].append(program)
+
+    def set_flag(self, _variable: str, *, value: bool) -> None:
+        """Note it."""
+        self.flags.append(value)
+
+    def set_ring_size(self, _name: str, _size_bytes: int) -> None:
+        """Nothing depends on it."""
+
+    def load(self) -> None:
+        """Refuse what is to be refused."""
+        for program in (*self.loads[-1], None):
+            self._refuse(program, "load")
+
+    def attach(self, program: str) -> None:
+        """Refuse it, or note it."""
+        self._refuse(program, "attach")
+        self.attached.append(program)
+
+    def _refuse(self, program: str | None, step: str) -> None:
+        if self.refused.get(program) == step:
+            raise LoadError(f"cannot {step} {program}", number=errno.EPERM, log="", program=program)
+
+
+def load(
+    monkeypatch: pytest.MonkeyPatch, kernel: FakeKernel, refused: dict[str | None, str]
+) -> tuple[Tracer, Objects]:
+    """Load on a kernel that refuses some programs."""
+    objects = Objects(refused)
+    monkeypatch.setattr(tracer, "BpfObject", objects)
+    monkeypatch.setattr(tracer, "check_layout", lambda _btf: None)
+    loading = Tracer(ring_size_bytes=4096)
+    loading.choices = tracer.choose_hooks(kernel)
+    try:
+        loading._load(Path("object"))
+    finally:
+        assert objects.open in (0, 1)
+    return loading, objects
+
+
+def test_nothing_refused_is_loaded_once(monkeypatch):
+    """The ordinary case: one load, and marks are attached last."""
+    _, objects = load(monkeypatch, complete(), {})
+    assert len(objects.loads) == 1
+    assert objects.attached == ["signal_generate_task", "out_of_memory_fentry", "mark_victim_task"]
+    assert objects.flags == [True]
+
+
+@pytest.mark.parametrize("step", ["load", "attach"])
+@pytest.mark.parametrize(
+    ("program", "group", "successor"),
+    [
+        ("out_of_memory_fentry", "context", "kprobe/out_of_memory"),
+        ("mark_victim_task", "victim", "tracepoint/oom/mark_victim"),
+        ("signal_generate_task", "truth", None),
+    ],
+)
+def test_the_next_hook_of_the_group_takes_over(monkeypatch, step, program, group, successor):
+    """Refused at load or at attach, the object is opened again without it, and the reason is kept."""
+    loading, objects = load(monkeypatch, complete(), {program: step})
+    choice = next(choice for choice in loading.choices if choice.group == group)
+    assert (choice.hook and choice.hook.name) == successor
+    assert "the kernel refuses it: EPERM (Operation not permitted)" in choice.reason
+    assert len(objects.loads) == 2
+    assert program not in objects.attached
+    assert objects.flags[-1] is (group != "truth")
+    assert objects.open == 1
+
+
+def test_each_refusal_costs_one_more_load(monkeypatch):
+    """A group may end empty where it is not required."""
+    refused: dict[str | None, str] = {"out_of_memory_fentry": "load", "out_of_memory_kprobe": "attach"}
+    loading, objects = load(monkeypatch, complete(PID), refused)
+    assert loading.choices[2].hook is None
+    assert loading.choices[2].reason.count("the kernel refuses it") == 2
+    assert objects.attached == ["signal_generate_task", "mark_victim_pid"]
+
+
+def test_where_every_victim_hook_is_refused_the_first_refusal_is_the_error(monkeypatch):
+    """What stopped the hook of choice is told, with a hint; nothing stays open."""
+    refused: dict[str | None, str] = {"mark_victim_task": "load", "mark_victim_event": "attach"}
+    with pytest.raises(LoadError, match="cannot load mark_victim_task") as caught:
+        load(monkeypatch, complete(), refused)
+    assert caught.value.hint
+
+
+def test_a_refusal_that_names_no_program_is_final(monkeypatch):
+    """No memory for a map, or bpf() forbidden: another hook would change nothing."""
+    with pytest.raises(LoadError, match="cannot load None") as caught:
+        load(monkeypatch, complete(), {None: "load"})
+    assert caught.value.hint
+
+
+def test_without_a_victim_hook_nothing_is_opened(monkeypatch):
+    """Where none fits, the error says why not, hook by hook."""
+    with pytest.raises(UnsupportedError, match="no hook for the victim group: tp_btf/mark_victim: "):
+        load(monkeypatch, FakeKernel({"signal_generate": TASK["mark_victim"]}), {})
