@@ -43,7 +43,11 @@ def without_tracing(frames: Sequence[str | None]) -> tuple[str, ...]:
     signal, its way through the kernel. The program's frame may carry the name of some function that ends
     before it.
     """
-    first = next((i for i, frame in enumerate(frames) if frame and function_name(frame) in _FIRST), 0)
+    names = [function_name(frame) if frame else "" for frame in frames]
+    first = next((i for i, name in enumerate(names) if name in _FIRST), 0)
+    # A classic tracepoint of 5.10 tells the function it is in twice. None of these calls itself.
+    while first + 1 < len(names) and names[first] == names[first + 1] and names[first] in _FIRST:
+        first += 1
     return tuple([frame or "?" for frame in frames[first:]])
 
 

@@ -13,6 +13,7 @@ import pytest
 from tests.kernel.agent import COMMAND, Agent, get, metric, run_oomtracer
 from tests.kernel.conftest import MIB, wait_until
 from tests.kernel.test_storm import serving_port
+from tests.kernel.variants import PROBES
 
 if TYPE_CHECKING:
     from tests.kernel.conftest import CgroupMaker, Grow
@@ -30,7 +31,8 @@ def with_only(*capabilities: str) -> list[str]:
 def loaded() -> set[str]:
     """The ids of our programs in the kernel."""
     programs = subprocess.run(["bpftool", "prog", "show"], capture_output=True, text=True, check=True).stdout
-    return set(re.findall(r"^(\d+): .* name (?:mark_victim_tas|signal_generat)", programs, re.MULTILINE))
+    names = "mark_victim_|signal_generat|out_of_memory_"
+    return set(re.findall(rf"^(\d+): .* name (?:{names})", programs, re.MULTILINE))
 
 
 def wait_for_none_but(before: set[str]) -> None:
@@ -75,20 +77,21 @@ def test_a_missing_capability_is_named(capabilities: tuple[str, ...], missing: s
     assert re.search(r"^capabilities +missing", check.stdout, re.MULTILINE)
 
 
-def test_without_symbols_the_scope_is_unknown(make_cgroup: CgroupMaker, grow: Grow) -> None:
-    """Without CAP_SYSLOG kills are still told; what only the kernel stack knows is unknown, never guessed."""
+def test_without_symbols_the_stack_is_unknown(make_cgroup: CgroupMaker, grow: Grow) -> None:
+    """Without CAP_SYSLOG kills are still told; what only the kernel stack knows is unknown, never guessed.
+
+    Where a function probe is in use the kernel says more than its stack.
+    """
     cgroup = make_cgroup("/oomtracer-test").limit(16 * MIB)
     hidden = int(Path("/proc/sys/kernel/perf_event_paranoid").read_text()) > 1
     with Agent(prefix=with_only(BPF, PERFMON)) as agent:
         report = agent.report_of(grow(cgroup))
     assert report["outcome"] == "killed"
     if hidden:
-        assert (report["scope"], report["sysrq"], report["kernel_stack"], report["limit"]) == (
-            "unknown",
-            None,
-            None,
-            None,
-        )
+        told = (report["scope"], report["sysrq"], report["limit"] and report["limit"]["cgroup"])
+        by_probe = report["source"] in PROBES
+        assert told == (("memcg", False, cgroup.path) if by_probe else ("unknown", None, None))
+        assert report["kernel_stack"] is None
     assert len(report["levels"]) == 1
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import resource
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.kernel.agent import Agent
 from tests.kernel.conftest import MIB
+from tests.kernel.variants import PROBES, default_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,6 +20,17 @@ if TYPE_CHECKING:
     from tests.kernel.conftest import CgroupMaker, Grow
     from tests.kernel.kernel_log import KernelLog, LoggedKill
 
+LOGGED_SIZES = {
+    "total_vm": "total_vm_kib",
+    "anon_rss": "anon_kib",
+    "file_rss": "file_kib",
+    "shmem_rss": "shmem_kib",
+    "page_tables": "page_tables_kib",
+}
+# The log of 7.3 adds what each CPU has not folded into a counter yet (percpu_counter_batch pages); that of 6.18 does not.
+CPUS = os.cpu_count() or 1
+LOG_SUMS_CPUS = int(platform.release().partition(".")[0]) >= 7
+UNFOLDED_KIB = max(32, 2 * CPUS) * CPUS * resource.getpagesize() // 1024 if LOG_SUMS_CPUS else 0
 CONSTRAINTS = {"CONSTRAINT_MEMCG": "memcg", "CONSTRAINT_NONE": "global"}
 
 
@@ -32,14 +47,11 @@ def assert_agrees(report: Report, logged: LoggedKill) -> None:
     assert victim["tid"] == logged.tid
     assert victim["uid"] == logged.uid
     assert victim["oom_score_adj"] == logged.oom_score_adj
-    sizes = ("total_vm", "anon_rss", "file_rss", "shmem_rss", "page_tables")
-    assert [victim[f"{size}_bytes"] // 1024 for size in sizes] == [
-        logged.total_vm_kib,
-        logged.anon_kib,
-        logged.file_kib,
-        logged.shmem_kib,
-        logged.page_tables_kib,
-    ]
+    told = {size: victim[f"{size}_bytes"] // 1024 for size in LOGGED_SIZES}
+    allowed = {size: UNFOLDED_KIB if size.endswith("_rss") else 0 for size in LOGGED_SIZES}
+    logged_sizes = {size: getattr(logged, attribute) for size, attribute in LOGGED_SIZES.items()}
+    differences = {size: abs(told[size] - logged_sizes[size]) for size in LOGGED_SIZES}
+    assert all(differences[size] <= allowed[size] for size in LOGGED_SIZES), (told, logged_sizes)
     if logged.constraint:
         assert report["scope"] == CONSTRAINTS[logged.constraint]
         assert victim["cgroup"] == logged.task_memcg
@@ -56,7 +68,7 @@ def test_a_kill_at_its_own_limit(
     report = agent.report_of(pid)
     assert_agrees(report, logged)
     assert report["victim"]["comm"].encode() == logged.comm
-    assert (report["outcome"], report["sysrq"], report["source"]) == ("killed", False, "tp_btf")
+    assert (report["outcome"], report["sysrq"], report["source"]) == ("killed", False, default_source())
     assert report["trigger"]["pid"] == pid
     assert report["limit"]["cgroup"] == logged.oom_memcg == "/oomtracer-test"
     assert report["limit"]["certain"]
@@ -177,7 +189,7 @@ def test_deep_paths_keep_their_root(agent: Agent, make_cgroup: CgroupMaker, grow
     assert len(report["levels"]) == 16
     assert report["levels"][-1]["cgroup"] == top.path
     assert report["limit"]["cgroup"] == top.path
-    assert report["limit"]["certain"] is (depth == 16)
+    assert report["limit"]["certain"] is (depth == 16 or report["source"] in PROBES)
 
 
 @pytest.mark.parametrize("length", [127, 128, 255])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from oomtracer.tracer import HOOKS
@@ -29,6 +30,8 @@ CANNOT_KNOW: dict[str, frozenset[str]] = {
 UNKNOWN = {"outcome": "unknown"}
 # What `source` says of a kill, by the hook that told most of it: context before victim.
 SOURCES = {hook.name: hook.name.partition("/")[0] for hook in HOOKS}
+# The sources of reports in which the kernel's own word stands.
+PROBES = frozenset({"fentry", "kprobe"})
 # Numbers of the process, of the moment, or of how full a cgroup was just then.
 OF_THE_PROCESS = frozenset(
     {
@@ -77,6 +80,13 @@ VARIANTS = (
         for name in ("tp_btf/mark_victim_pid", "tracepoint/oom/mark_victim")
     ),
 )
+
+
+@cache
+def default_source() -> str:
+    """What ``source`` says with the hooks that are used by default, without tracefs mounted for it."""
+    told = json.loads(run_oomtracer("check", "--output", "json").stdout)
+    return source_with({hook["name"] for hook in told["hooks"] if hook["used"]})
 
 
 def unknown_with(used: set[str]) -> frozenset[str]:

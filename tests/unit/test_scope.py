@@ -119,6 +119,14 @@ def test_the_stack_begins_where_the_kernel_was_before_the_tracing():
     assert without_tracing(stacks.SHARER)[0] == "__oom_kill_process+0x2c4"
 
 
+def test_a_function_that_is_told_twice_at_the_start_is_told_once():
+    """As a classic tracepoint of 5.10 does; what comes after the start is left as it is."""
+    rest = ("oom_kill_process+0x72", "out_of_memory+0xf4", "vfs_read+0x1", "vfs_read+0x1")
+    for twice in (("mark_oom_victim+0x84",) * 2, ("mark_oom_victim+0x5f", "mark_oom_victim.isra.0+0x84")):
+        assert without_tracing((None, *twice, *rest)) == (twice[1], *rest)
+    assert without_tracing(("mark_oom_victim+0x84",) * 2) == ("mark_oom_victim+0x84",)
+
+
 def test_a_stack_without_a_known_start_is_told_whole():
     """Where no frame names the OOM killer nothing is left out."""
     assert without_tracing(stacks.FAULT) == stacks.FAULT
