@@ -32,6 +32,7 @@ class Hook:
 
 
 _OUT_OF_MEMORY = Function("out_of_memory", ("oom_control *",))
+_MARKS = "every process the OOM killer marks, at that instant"
 _CONTEXT = "the kernel's own word on whose limit was hit, constraint, order, gfp mask"
 
 HOOKS = (
@@ -41,7 +42,7 @@ HOOKS = (
         group=VICTIM,
         needs=(Tracepoint("mark_victim", ("task_struct *",)),),
         required=True,
-        adds="every process the OOM killer marks, at that instant",
+        adds=_MARKS,
     ),
     Hook(
         name="tp_btf/mark_victim_pid",
@@ -49,7 +50,7 @@ HOOKS = (
         group=VICTIM,
         needs=(Tracepoint("mark_victim", ("int",)),),
         required=True,
-        adds="the same, where the tracepoint tells a pid only",
+        adds=f"{_MARKS}, found by its pid",
     ),
     Hook(
         name="tracepoint/oom/mark_victim",
@@ -57,7 +58,7 @@ HOOKS = (
         group=VICTIM,
         needs=(EventField("oom", "mark_victim", "pid"),),
         required=True,
-        adds="the same, where the other two cannot be used",
+        adds=f"{_MARKS}, found by its pid",
     ),
     Hook(
         name="tp_btf/signal_generate",
@@ -81,6 +82,6 @@ HOOKS = (
         group=CONTEXT,
         needs=(_OUT_OF_MEMORY, Kprobes()),
         required=False,
-        adds=f"{_CONTEXT}, where fentry cannot be used",
+        adds=_CONTEXT,
     ),
 )

@@ -214,3 +214,17 @@ def assert_is_refused(variant: Variant, hooks: dict[str, dict[str, Any]]) -> Non
     assert error.startswith("error: no hook for the victim group: ")
     assert error.count("switched off by --disable-hook") == len(variant.disabled & GROUP_OF_VICTIM)
     assert hint.startswith("hint: ")
+
+
+def test_with_every_victim_hook_switched_off_nothing_runs() -> None:
+    """Exit 3, and each hook's reason is the switch or what the kernel lacks; check tells the same as missing."""
+    flags = [f"--disable-hook={','.join(sorted(GROUP_OF_VICTIM))}"]
+    result = run_oomtracer("run", *flags)
+    assert result.returncode == 3
+    error, hint = result.stderr.splitlines()
+    assert error.count("switched off by --disable-hook") == len(GROUP_OF_VICTIM)
+    assert hint.startswith("hint: ")
+    check = run_oomtracer("check", *flags)
+    assert check.returncode == 3
+    [row] = [line for line in check.stdout.splitlines() if line.startswith("hook: victim")]
+    assert " missing " in row
