@@ -25,6 +25,7 @@ HEADER_BYTES = ffi.offsetof("struct oom_event", "seq")
 LEVELS_MAX, STACK_MAX, NAME_SIZE = lib.OOM_LEVELS_MAX, lib.OOM_STACK_MAX, lib.OOM_NAME_SIZE
 COMM_SIZE = lib.OOM_COMM_SIZE
 KILL, VERSION, TP_BTF = lib.OOM_EVENT_KILL, lib.OOM_EVENT_VERSION, lib.OOM_HOOK_TP_BTF
+HOOKS = tuple(getattr(lib, name) for name in dir(lib) if name.startswith("OOM_HOOK_"))
 UNKNOWN, KILLED = lib.OOM_OUTCOME_UNKNOWN, lib.OOM_OUTCOME_KILLED
 MARKED, SHARED = lib.OOM_OUTCOME_MARKED, lib.OOM_OUTCOME_SHARED
 UNIFIED, TRIGGER = lib.OOM_PATH_UNIFIED, lib.OOM_PATH_TRIGGER
@@ -160,6 +161,7 @@ def valid(draw: st.DrawFn) -> bytes:
         stack=draw(st.lists(st.integers(0, 2**64 - 1), max_size=STACK_MAX)),
         paths=paths,
         **draw(scalars()),
+        hook=draw(st.sampled_from(HOOKS)),
         outcome=draw(st.sampled_from([UNKNOWN, KILLED, MARKED, SHARED])),
         fields=fields,
         limit_level=draw(st.integers(0, len(chosen) - 1)) if chosen else 0,
