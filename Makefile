@@ -20,7 +20,7 @@ FORMATTED := $(wildcard bpf/src/*.c bpf/src/*.h) bpf/headers/oom_event.h bpf/hea
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help build run test check bench wheel wheels headers object format clean packages
+.PHONY: help build run test check bench wheel wheels bundle headers object format clean packages
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -50,17 +50,20 @@ format: build ## rewrite the sources in the form that `make check` demands
 bench: build ## measure start, latency, memory and throughput on this machine
 	@$(BIN)/python bench $(ARGS)
 
-wheel: build .cache/sysroot/$(ARCH)/.made ## build dist/*.whl with its libraries inside, and the sdist; ARCH=x86_64 or aarch64
-	@rm -rf build/sdist $(DIST)/*.tar.gz $(DIST)/*_$(ARCH).whl
-	@mkdir -p $(DIST)
-	$(BIN)/python -m build --no-isolation --sdist --outdir build/sdist
-	PYTHON=$(BIN)/python release/wheel $(ARCH) .cache/sysroot/$(ARCH) build/sdist/*.tar.gz $(DIST)
-	@cp build/sdist/*.tar.gz $(DIST)/
+wheel: .cache/sysroot/$(ARCH)/.made $(VENV)/.installed ## build dist/*.whl with its libraries inside, and the sdist; ARCH=x86_64 or aarch64
+	@rm -rf $(DIST)/*.tar.gz $(DIST)/*_$(ARCH).whl
+	PYTHON=$(BIN)/python release/wheel $(ARCH) .cache/sysroot/$(ARCH) $(DIST)
 	@ls -l $(DIST)
 
 wheels: ## build the wheels of both architectures
 	+@$(MAKE) --no-print-directory wheel ARCH=x86_64
 	+@$(MAKE) --no-print-directory wheel ARCH=aarch64
+
+bundle: wheel ## build dist/oomtracer-*-linux-*.tar.xz for hosts with an old Python; ARCH=x86_64 or aarch64
+	PYTHON=$(BIN)/python release/bundle $(ARCH) $(DIST)/*_$(ARCH).whl build/bundle/$(ARCH)/oomtracer
+	version=$$(basename $(DIST)/oomtracer-*_$(ARCH).whl | cut -d - -f 2); \
+		tar -C build/bundle/$(ARCH) --owner 0 --group 0 --numeric-owner --sort name -cf - oomtracer | \
+		xz -T 0 >$(DIST)/oomtracer-$$version-linux-$(ARCH).tar.xz
 
 object: $(OBJECTS) ## compile the BPF program for every architecture
 
