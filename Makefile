@@ -7,9 +7,12 @@ ARCH ?= $(shell uname -m)
 VENV := .venv
 BIN := $(VENV)/bin
 
-# Debian packages: compilers and libraries of the build, and the tools that tests and checks call.
-PACKAGES := ca-certificates clang clang-format gcc libbpf-dev libc6-dev lld llvm lz4 openssl python3 python3-dev \
-	python3-venv xz-utils zstd bpftool
+# Debian packages: compilers and libraries of the build, and the tools that tests and checks call; what makes
+# wheels and bundles; what tries these and the image.
+PACKAGES := ca-certificates clang clang-format gcc libbpf-dev libc6-dev llvm lz4 openssl python3 python3-dev python3-venv \
+	xz-utils zstd bpftool
+RELEASE_PACKAGES := dpkg-dev lld
+TEST_PACKAGES := mmdebstrap podman qemu-user-static runc
 
 BPF_SOURCES := $(wildcard bpf/src/*.c bpf/src/*.h bpf/headers/*.h)
 OBJECTS := oomtracer/bpf/oomtracer.x86.bpf.o oomtracer/bpf/oomtracer.arm64.bpf.o
@@ -51,7 +54,7 @@ bench: build ## measure start, latency, memory and throughput on this machine
 	@$(BIN)/python bench $(ARGS)
 
 wheel: .cache/sysroot/$(ARCH)/.made $(VENV)/.installed ## build dist/*.whl with its libraries inside, and the sdist; ARCH=x86_64 or aarch64
-	@rm -rf $(DIST)/*.tar.gz $(DIST)/*_$(ARCH).whl
+	@rm -f $(DIST)/*_$(ARCH).whl
 	PYTHON=$(BIN)/python release/wheel $(ARCH) .cache/sysroot/$(ARCH) $(DIST)
 	@ls -l $(DIST)
 
@@ -59,11 +62,15 @@ wheels: ## build the wheels of both architectures
 	+@$(MAKE) --no-print-directory wheel ARCH=x86_64
 	+@$(MAKE) --no-print-directory wheel ARCH=aarch64
 
-bundle: wheel ## build dist/oomtracer-*-linux-*.tar.xz for hosts with an old Python; ARCH=x86_64 or aarch64
+bundle: wheel ## build dist/oomtracer-*-linux-*.tar.gz for hosts with an old Python; ARCH=x86_64 or aarch64
+	@rm -f $(DIST)/*-linux-$(ARCH).tar.gz
 	PYTHON=$(BIN)/python release/bundle $(ARCH) $(DIST)/*_$(ARCH).whl build/bundle/$(ARCH)/oomtracer
-	version=$$(basename $(DIST)/oomtracer-*_$(ARCH).whl | cut -d - -f 2); \
-		tar -C build/bundle/$(ARCH) --owner 0 --group 0 --numeric-owner --sort name -cf - oomtracer | \
-		xz -T 0 >$(DIST)/oomtracer-$$version-linux-$(ARCH).tar.xz
+	name=$$(basename $(DIST)/*_$(ARCH).whl | cut -d - -f 1-2); tar -C build/bundle/$(ARCH) --owner 0 --group 0 \
+		--numeric-owner --sort name -czf $(DIST)/$$name-linux-$(ARCH).tar.gz oomtracer
+	@ls -l $(DIST)
+
+test: PACKAGES += $(RELEASE_PACKAGES) $(if $(filter 0,$(shell id -u)),$(TEST_PACKAGES))
+wheel bundle: PACKAGES += $(RELEASE_PACKAGES)
 
 object: $(OBJECTS) ## compile the BPF program for every architecture
 
