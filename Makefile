@@ -3,12 +3,16 @@
 PYTHON ?= python3
 ARGS ?=
 DIST ?= dist
+ARCH ?= $(shell uname -m)
 VENV := .venv
 BIN := $(VENV)/bin
 
-# Debian packages: compilers and libraries of the build, and the tools that tests and checks call.
+# Debian packages: compilers and libraries of the build, and the tools that tests and checks call; what makes
+# wheels and bundles; what tries these and the image.
 PACKAGES := ca-certificates clang clang-format gcc libbpf-dev libc6-dev llvm lz4 openssl python3 python3-dev python3-venv \
 	xz-utils zstd bpftool
+RELEASE_PACKAGES := dpkg-dev lld
+TEST_PACKAGES := mmdebstrap podman qemu-user-static runc
 
 BPF_SOURCES := $(wildcard bpf/src/*.c bpf/src/*.h bpf/headers/*.h)
 OBJECTS := oomtracer/bpf/oomtracer.x86.bpf.o oomtracer/bpf/oomtracer.arm64.bpf.o
@@ -19,7 +23,7 @@ FORMATTED := $(wildcard bpf/src/*.c bpf/src/*.h) bpf/headers/oom_event.h bpf/hea
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help build run test check bench wheel headers object format clean packages
+.PHONY: help build run test check bench wheel wheels bundle headers object format clean packages
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -49,14 +53,24 @@ format: build ## rewrite the sources in the form that `make check` demands
 bench: build ## measure start, latency, memory and throughput on this machine
 	@$(BIN)/python bench $(ARGS)
 
-wheel: build ## build dist/*.whl, with libbpf and all that it needs inside
-	@rm -rf build/wheel $(DIST)
-	$(BIN)/python -m build --no-isolation --outdir build/wheel
-	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/auditwheel repair --strip --wheel-dir $(DIST) build/wheel/*.whl
-	@cp build/wheel/*.tar.gz $(DIST)/
-	@$(BIN)/auditwheel show $(DIST)/*.whl | tr '\n' ' ' | grep -q 'following platform tag: "manylinux_' || \
-		{ echo 'error: the wheel needs libraries that it does not contain' >&2; $(BIN)/auditwheel show $(DIST)/*.whl; exit 1; }
+wheel: .cache/sysroot/$(ARCH)/.made $(VENV)/.installed ## build dist/*.whl with its libraries inside, and the sdist; ARCH=x86_64 or aarch64
+	@rm -f $(DIST)/*_$(ARCH).whl
+	PYTHON=$(BIN)/python release/wheel $(ARCH) .cache/sysroot/$(ARCH) $(DIST)
 	@ls -l $(DIST)
+
+wheels: ## build the wheels of both architectures
+	+@$(MAKE) --no-print-directory wheel ARCH=x86_64
+	+@$(MAKE) --no-print-directory wheel ARCH=aarch64
+
+bundle: wheel ## build dist/oomtracer-*-linux-*.tar.gz for hosts with an old Python; ARCH=x86_64 or aarch64
+	@rm -f $(DIST)/*-linux-$(ARCH).tar.gz
+	PYTHON=$(BIN)/python release/bundle $(ARCH) $(DIST)/*_$(ARCH).whl build/bundle/$(ARCH)/oomtracer
+	name=$$(basename $(DIST)/*_$(ARCH).whl | cut -d - -f 1-2); tar -C build/bundle/$(ARCH) --owner 0 --group 0 \
+		--numeric-owner --sort name -czf $(DIST)/$$name-linux-$(ARCH).tar.gz oomtracer
+	@ls -l $(DIST)
+
+test: PACKAGES += $(RELEASE_PACKAGES) $(if $(filter 0,$(shell id -u)),$(TEST_PACKAGES))
+wheel bundle: PACKAGES += $(RELEASE_PACKAGES)
 
 object: $(OBJECTS) ## compile the BPF program for every architecture
 
@@ -83,6 +97,11 @@ packages:
 
 oomtracer/bpf/oomtracer.%.bpf.o: $(BPF_SOURCES) build_bpf.py | packages
 	$(PYTHON) build_bpf.py object --arch $*
+
+# A wheel is not built against this machine's libraries: the same clang makes those of both architectures.
+.cache/sysroot/%/.made: release/sysroot release/private-apt | packages
+	release/sysroot $* $(@D)
+	@touch $@
 
 # The package itself (editable) with its development tools. An environment knows its own path: the stamp holds it,
 # so that one that was copied or moved with the tree is made anew.

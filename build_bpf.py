@@ -235,7 +235,7 @@ def setup(**options: Any) -> None:
     """Call setuptools with what pyproject.toml cannot say: the extension, and the sdist's build inputs."""
     import setuptools
 
-    found = [*Path("bpf").rglob("*"), *LIBBPF.glob("native.*")]
+    found = [*Path("bpf").rglob("*"), *Path("release").iterdir(), *LIBBPF.glob("native.*")]
     inputs = [Path("build_bpf.py"), Path("Makefile"), *sorted(path for path in found if path.is_file())]
     native = setuptools.Extension(
         "oomtracer._native",
