@@ -50,6 +50,12 @@ class BuildMismatchError(UnsupportedError):
     """The struct layout in the BPF object differs from the extension's."""
 
 
+# Of the kernel itself (include/linux/errno.h): libc does not know it. bpf() answers it for fentry on some arm64.
+_ENOTSUPP = 524
+
+
 def errno_name(number: int) -> str:
-    """``ENOENT (No such file or directory)`` for 2; the kernel has numbers that libc does not name."""
+    """``ENOENT (No such file or directory)`` for 2; other numbers that libc does not name stay numbers."""
+    if number == _ENOTSUPP:
+        return "ENOTSUPP (Operation is not supported)"
     return f"{errno.errorcode.get(number, f'errno {number}')} ({os.strerror(number)})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import signal
 import subprocess
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
     from tests.kernel.conftest import CgroupMaker, Grow
 
 # CAP_BPF, CAP_PERFMON and CAP_SYSLOG by number: setpriv of Debian 12 does not know the first two's names.
-BPF, PERFMON, SYSLOG = "cap_39", "cap_38", "cap_34"
+BPF, PERFMON, SYSLOG, SYS_RESOURCE = "cap_39", "cap_38", "cap_34", "cap_24"
+# Before Linux 5.11 maps count against RLIMIT_MEMLOCK, which only CAP_SYS_RESOURCE raises.
+RELEASE = tuple(int(part) for part in platform.release().split(".")[:2])
+LOADING = (BPF, PERFMON) if RELEASE >= (5, 11) else (BPF, PERFMON, SYS_RESOURCE)
 
 
 def with_only(*capabilities: str) -> list[str]:
@@ -55,7 +59,7 @@ def test_it_leaves_nothing_behind(make_cgroup: CgroupMaker, grow: Grow) -> None:
 def test_three_capabilities_are_enough(make_cgroup: CgroupMaker, grow: Grow) -> None:
     """With CAP_BPF, CAP_PERFMON and CAP_SYSLOG alone a report is complete."""
     cgroup = make_cgroup("/oomtracer-test").limit(16 * MIB)
-    with Agent(prefix=with_only(BPF, PERFMON, SYSLOG)) as agent:
+    with Agent(prefix=with_only(*LOADING, SYSLOG)) as agent:
         report = agent.report_of(grow(cgroup))
     assert (report["scope"], report["limit"]["certain"]) == ("memcg", True)
     assert report["kernel_stack"]
@@ -84,7 +88,7 @@ def test_without_symbols_the_stack_is_unknown(make_cgroup: CgroupMaker, grow: Gr
     """
     cgroup = make_cgroup("/oomtracer-test").limit(16 * MIB)
     hidden = int(Path("/proc/sys/kernel/perf_event_paranoid").read_text()) > 1
-    with Agent(prefix=with_only(BPF, PERFMON)) as agent:
+    with Agent(prefix=with_only(*LOADING)) as agent:
         report = agent.report_of(grow(cgroup))
     assert report["outcome"] == "killed"
     if hidden:

@@ -64,8 +64,12 @@ def test_two_capabilities_are_enough(monkeypatch):
 
 @pytest.mark.parametrize(
     ("number", "text"),
-    [(errno.ENOENT, "ENOENT (No such file or directory)"), (524, "errno 524 (Unknown error 524)")],
+    [
+        (errno.ENOENT, "ENOENT (No such file or directory)"),
+        (524, "ENOTSUPP (Operation is not supported)"),
+        (530, "errno 530 (Unknown error 530)"),
+    ],
 )
 def test_errno_names(number, text):
-    """A number is told by its name; the kernel's own numbers, which libc does not know, stay numbers."""
+    """A number is told by its name; so is the kernel's own for what an architecture lacks; others that libc does not know stay numbers."""
     assert errno_name(number) == text
