@@ -12,7 +12,8 @@ BIN := $(VENV)/bin
 PACKAGES := ca-certificates clang clang-format gcc libbpf-dev libc6-dev llvm lz4 openssl python3 python3-dev python3-venv \
 	xz-utils zstd bpftool
 RELEASE_PACKAGES := dpkg-dev lld
-TEST_PACKAGES := mmdebstrap podman qemu-user-static runc
+VM_PACKAGES := cpio qemu-system-arm qemu-system-x86
+TEST_PACKAGES := $(VM_PACKAGES) mmdebstrap podman qemu-user-static runc
 
 BPF_SOURCES := $(wildcard bpf/src/*.c bpf/src/*.h bpf/headers/*.h)
 OBJECTS := oomtracer/bpf/oomtracer.x86.bpf.o oomtracer/bpf/oomtracer.arm64.bpf.o
@@ -23,7 +24,7 @@ FORMATTED := $(wildcard bpf/src/*.c bpf/src/*.h) bpf/headers/oom_event.h bpf/hea
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help build run test check bench wheel wheels bundle headers object format clean packages
+.PHONY: help build run test check vm bench wheel wheels bundle headers object format clean packages
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -36,6 +37,10 @@ run: build ## build, then trace this host's OOM kills; flags in ARGS="..."
 test: build ## build, then run all tests, real OOM kills included (as root)
 	@test "$$(id -u)" -eq 0 || echo "not root: tests that make real OOM kills are skipped" >&2
 	@test "$$(id -u)" -ne 0 || export OOMTRACER_KERNEL_TESTS=1; $(BIN)/python -m pytest $(ARGS)
+
+vm: wheels ## run the tests in guests with other kernels; KERNEL=6.1 ARCH=aarch64 KIND=systemd TEST="-k storm"
+	$(BIN)/python -m tests.vm --wheels $(DIST) $(if $(KERNEL),--kernel $(KERNEL)) $(if $(filter command,$(origin ARCH)),--arch $(ARCH)) \
+		$(if $(KIND),--kind $(KIND)) $(if $(TEST),--test='$(TEST)')
 
 check: build ## lint, formatting, types, import contracts
 	$(BIN)/ruff check .
@@ -71,6 +76,7 @@ bundle: wheel ## build dist/oomtracer-*-linux-*.tar.gz for hosts with an old Pyt
 
 test: PACKAGES += $(RELEASE_PACKAGES) $(if $(filter 0,$(shell id -u)),$(TEST_PACKAGES))
 wheel bundle: PACKAGES += $(RELEASE_PACKAGES)
+vm: PACKAGES += $(VM_PACKAGES)
 
 object: $(OBJECTS) ## compile the BPF program for every architecture
 

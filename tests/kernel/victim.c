@@ -3,12 +3,14 @@
  * Processes for the OOM killer: small, quick to start, and odd in one way each.
  *
  *   victim PROCS grow BYTES [NAME]      enter the cgroup, take the name, touch BYTES, end with 0
- *   victim PROCS hold BYTES             volunteer to be killed first, touch BYTES, print a line, wait
+ *   victim PROCS hold BYTES [SCORE]     touch BYTES, print a line, wait; with an oom_score_adj of SCORE (1000)
  *   victim PROCS thread BYTES           the same as grow, by a second thread after the first has ended
  *   victim PROCS share BYTES            the same as grow, with a second process in the same memory
  *   victim PROCS init BYTES             the same as grow, by process 1 of a new pid namespace
  *   victim PROCS user BYTES UID         the same as grow, as another user, with an oom_score_adj of 321
  *   victim PROCS remote BYTES OTHER     a process of OTHER writes the BYTES into a process of PROCS
+ *   victim PROCS bind BYTES NODE        the same as grow, with memory of one node alone
+ *   victim PROCS dying BYTES            kills a child of this size, does not let it run, and grows beside it
  *   victim PROCS storm BYTES COUNT      COUNT times: a child enters the cgroup and grows; one at a time
  *
  * PROCS is the cgroup.procs file to enter. NAME may hold any bytes, as \xNN.
@@ -24,6 +26,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -49,6 +52,15 @@ static void touch_memory(void)
 	madvise(memory, bytes, MADV_NOHUGEPAGE);
 	for (size_t i = 0; i < bytes; i += 4096)
 		memory[i] = 1;
+}
+
+/* set_mempolicy(2), which the C library does not have; 2 is MPOL_BIND. */
+static void bind_memory(int node)
+{
+	unsigned long nodes = 1UL << node;
+
+	if (syscall(SYS_set_mempolicy, 2, &nodes, 8 * sizeof(nodes)) != 0)
+		err(1, "set_mempolicy");
 }
 
 static void *touch_in_thread(void *unused)
@@ -131,6 +143,39 @@ static int write_into_another(const char *procs, const char *other)
 	return wait_for_children() == 1 ? 0 : 1;
 }
 
+/*
+ * The child has its SIGKILL and is exiting, but gets no processor to do it on: both are bound to one, and the
+ * parent is in the real-time class. The kernel chooses the child, and finds that it need not kill it again.
+ */
+static void grow_beside_the_dying(void)
+{
+	struct sched_param first = {.sched_priority = 1};
+	cpu_set_t one;
+	int ready[2];
+	pid_t child;
+
+	CPU_ZERO(&one);
+	CPU_SET(0, &one);
+	if (sched_setaffinity(0, sizeof(one), &one) != 0 || pipe(ready) != 0)
+		err(1, "sched_setaffinity, pipe");
+	child = fork();
+	if (child == 0) {
+		write_file("/proc/self/oom_score_adj", "1000");
+		touch_memory();
+		if (write(ready[1], "", 1) != 1)
+			_exit(1);
+		wait_forever(NULL);
+	}
+	if (read(ready[0], &one, 1) != 1)
+		errx(1, "the child did not start");
+	if (sched_setscheduler(0, SCHED_FIFO, &first) != 0)
+		err(1, "sched_setscheduler");
+	kill(child, SIGKILL);
+	touch_memory();
+	sched_setscheduler(0, SCHED_OTHER, &(struct sched_param){0});
+	printf("%d\n", child);
+}
+
 static void storm(const char *procs, int count)
 {
 	for (int i = 0; i < count; i++) {
@@ -162,7 +207,7 @@ int main(int argc, char **argv)
 	if (argc > 4 && strcmp(mode, "grow") == 0)
 		set_name(argv[4]);
 	if (strcmp(mode, "hold") == 0) {
-		write_file("/proc/self/oom_score_adj", "1000");
+		write_file("/proc/self/oom_score_adj", argc > 4 ? argv[4] : "1000");
 		touch_memory();
 		puts("holding");
 		fflush(stdout);
@@ -170,6 +215,11 @@ int main(int argc, char **argv)
 	} else if (strcmp(mode, "thread") == 0) {
 		pthread_create(&thread, NULL, touch_in_thread, NULL);
 		pthread_exit(NULL);
+	} else if (strcmp(mode, "bind") == 0) {
+		bind_memory(atoi(argv[4]));
+		touch_memory();
+	} else if (strcmp(mode, "dying") == 0) {
+		grow_beside_the_dying();
 	} else if (strcmp(mode, "share") == 0) {
 		clone(wait_forever, child_stack + sizeof(child_stack), CLONE_VM | SIGCHLD, NULL);
 		touch_memory();

@@ -1,0 +1,104 @@
+"""One boot of a guest in QEMU: its command line, its end, and what it sent back."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import subprocess
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+END = b"end-of-results"
+# Emulated, whatever the host is: no test depends on a processor that can virtualise.
+_COMMON = ("-accel", "tcg,thread=multi", "-nodefaults", "-no-reboot", "-display", "none")
+_MACHINES = {
+    "x86_64": ("qemu-system-x86_64", "-machine", "pc", "-cpu", "max", "-serial", "chardev:console"),
+    "aarch64": (
+        "qemu-system-aarch64",
+        "-machine",
+        "virt",
+        "-cpu",
+        "cortex-a72",
+        "-serial",
+        "chardev:console",
+    ),
+}
+_RESULT_PORTS = {
+    "x86_64": ("-serial", "chardev:results"),
+    "aarch64": ("-device", "pci-serial,chardev=results"),
+}
+CONSOLES = {"x86_64": "ttyS0", "aarch64": "ttyAMA0"}
+RESULT_DEVICES = {"x86_64": "/dev/ttyS1", "aarch64": "/dev/ttyS0"}
+# What a healthy kernel never says.
+_SPLAT = re.compile(
+    r"BUG: |WARNING: |Oops|general protection|Kernel panic|soft lockup|detected stalls|blocked for more than"
+    r"|Unable to handle kernel"
+)
+
+
+class GuestError(Exception):
+    """A guest that did not bring its results back: it hung, or its kernel crashed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What QEMU is told of a guest."""
+
+    arch: str
+    image: Path
+    initramfs: Path
+    memory_mib: int = 1024
+    processors: int = 2
+    command_line: str = ""
+    options: tuple[str, ...] = ()
+
+
+def boot(machine: Machine, directory: Path, deadline_seconds: float) -> dict[str, bytes]:
+    """Boot, wait for the end, return the files that the guest sent. Raises GuestError."""
+    console, results = directory / "console.txt", directory / "results.txt"
+    for path in (console, results):
+        path.unlink(missing_ok=True)
+    process = subprocess.Popen(_command(machine, console, results), stderr=subprocess.PIPE, text=True)
+    try:
+        _, errors = process.communicate(timeout=deadline_seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise GuestError(f"no end within {deadline_seconds:.0f} s; {_last_words(console)}") from None
+    if process.returncode:
+        raise GuestError(f"QEMU ended with {process.returncode}: {errors.strip()}")
+    return _files(results, console)
+
+
+def _command(machine: Machine, console: Path, results: Path) -> list[str]:
+    arguments = f"console={CONSOLES[machine.arch]} loglevel=1 panic=-1 oops=panic {machine.command_line}"
+    return [
+        *_MACHINES[machine.arch],
+        *_RESULT_PORTS[machine.arch],
+        *_COMMON,
+        *("-m", str(machine.memory_mib), "-smp", str(machine.processors)),
+        *("-chardev", f"file,id=console,path={console}", "-chardev", f"file,id=results,path={results}"),
+        *("-kernel", str(machine.image), "-initrd", str(machine.initramfs), "-append", arguments.strip()),
+        *machine.options,
+    ]
+
+
+def _files(results: Path, console: Path) -> dict[str, bytes]:
+    sent, found, _ = results.read_bytes().partition(END) if results.exists() else (b"", b"", b"")
+    if not found:
+        raise GuestError(f"the guest ended without results; {_last_words(console)}")
+    with tarfile.open(fileobj=io.BytesIO(base64.b64decode(sent)), mode="r:") as archive:
+        members = [(member.name.removeprefix("./"), archive.extractfile(member)) for member in archive]
+        return {name: file.read() for name, file in members if file}
+
+
+def splats(text: str) -> list[str]:
+    """The lines of a kernel's log that tell of a fault of the kernel."""
+    return [line for line in text.splitlines() if _SPLAT.search(line)]
+
+
+def _last_words(console: Path, lines: int = 30) -> str:
+    text = console.read_text(errors="replace") if console.exists() else ""
+    return "its console ended with:\n" + "\n".join(text.splitlines()[-lines:])
