@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import yaml
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -24,13 +26,21 @@ DEFAULT_PROFILE = Path("/usr/share/containers/seccomp.json")
 ARCHITECTURES = ("amd64", "arm64")
 
 PODMAN = ["podman", "--root", STORE, "--runroot", RUN, "--log-level", "error", "--cgroup-manager", "cgroupfs"]
-# What deploy/base/daemonset.yaml asks of the kubelet. The limits are said, since Podman's own are more than a
-# machine may allow; crun wants either version of cgroups alone.
-LIKE_THE_MANIFEST = [
-    *("--read-only", "--network", "none", "--user", "0:0", "--security-opt", "no-new-privileges"),
-    *("--cap-drop", "ALL", "--cap-add", "BPF", "--cap-add", "PERFMON", "--cap-add", "SYSLOG"),
-    *("--ulimit", "nofile=1024:1024", "--ulimit", "nproc=4096:4096"),
-]
+MANIFEST = yaml.safe_load((ROOT / "deploy/base/daemonset.yaml").read_text())["spec"]["template"]["spec"]
+
+
+def like_the_manifest() -> list[str]:
+    """Return the options for a container like the DaemonSet's."""
+    asked = MANIFEST["containers"][0]["securityContext"]
+    assert asked["readOnlyRootFilesystem"]
+    assert not asked["allowPrivilegeEscalation"]
+    user = "{runAsUser}:{runAsGroup}".format_map(MANIFEST["securityContext"])
+    capabilities = [f"--cap-drop={name}" for name in asked["capabilities"]["drop"]]
+    capabilities += [f"--cap-add={name}" for name in asked["capabilities"]["add"]]
+    # Podman's own limits are more than a machine may allow.
+    limits = ["--ulimit=nofile=1024:1024", "--ulimit=nproc=4096:4096"]
+    rest = ["--read-only", "--security-opt=no-new-privileges", "--network=none", f"--user={user}"]
+    return [*rest, *capabilities, *limits]
 
 
 def podman(*arguments: str | Path, deadline_seconds: float = 900) -> str:
@@ -75,8 +85,10 @@ def build(arch: str) -> str:
 @contextmanager
 def mounted(name: str) -> Iterator[Path]:
     """Mount an image; yield its root."""
-    yield Path(podman("image", "mount", name).strip())
-    podman("image", "unmount", name)
+    try:
+        yield Path(podman("image", "mount", name).strip())
+    finally:
+        podman("image", "unmount", name)
 
 
 def seccomp_profile(path: Path) -> Path:

@@ -14,7 +14,7 @@ import oomtracer
 from tests.build import elf
 from tests.kernel.agent import Lines, parse_report
 
-from .engine import ARCHITECTURES, LIKE_THE_MANIFEST, PODMAN, build, mounted, podman, seccomp_profile
+from .engine import ARCHITECTURES, PODMAN, build, like_the_manifest, mounted, podman, seccomp_profile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,11 +45,11 @@ def images() -> dict[str, str]:
 def run(images: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[str]]:
     """Make the command that runs the image as the manifest says, with more options for Podman first."""
     profile = seccomp_profile(tmp_path_factory.mktemp("seccomp") / "profile.json")
-    like_the_manifest = [*LIKE_THE_MANIFEST, "--security-opt", f"seccomp={profile}"]
+    confined = [*like_the_manifest(), "--security-opt", f"seccomp={profile}"]
 
     def command(*arguments: str, options: tuple[str, ...] = ()) -> list[str]:
-        runtime = ["--runtime", "runc", "run", "--rm"]
-        return [*map(str, PODMAN), *runtime, *like_the_manifest, *options, images[HERE], *arguments]
+        runtime = ["--runtime", "runc", "run", "--rm"]  # crun wants one version of cgroups alone
+        return [*map(str, PODMAN), *runtime, *confined, *options, images[HERE], *arguments]
 
     return command
 
