@@ -46,6 +46,18 @@ def test_a_slow_reader_loses_nothing(make_cgroup: CgroupMaker, grow: Grow) -> No
         assert agent.stop() == (0, [])
 
 
+def test_sigterm_during_a_storm(make_cgroup: CgroupMaker, grow: Grow) -> None:
+    """Told to stop while kills go on, the agent tells all that it saw, in whole lines, and ends with 0."""
+    cgroup = make_cgroup("/oomtracer-test").limit(2 * MIB)
+    with Agent() as agent:
+        with grow.start(cgroup, "storm", 4 * MIB, "150") as storm:
+            first = [agent.report() for _ in range(50)]
+            code, rest = agent.stop()
+            assert storm.wait(60) == 0
+        assert code == 0
+        agent.log.until(f"kills observed: {len(first) + len(rest)}, lost: none")
+
+
 def test_a_second_signal_ends_it_at_once(make_cgroup: CgroupMaker, grow: Grow) -> None:
     """A stop that waits for a stuck reader is cut short by a second SIGINT."""
     cgroup = make_cgroup("/oomtracer-test").limit(2 * MIB)

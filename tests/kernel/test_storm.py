@@ -67,18 +67,6 @@ def test_a_full_ring_is_counted_exactly(make_cgroup: CgroupMaker, grow: Grow) ->
         assert agent.stop()[0] == 0
 
 
-def test_sigterm_during_a_storm(make_cgroup: CgroupMaker, grow: Grow) -> None:
-    """Told to stop while kills go on, the agent tells all that it saw, in whole lines, and ends with 0."""
-    cgroup = make_cgroup("/oomtracer-test").limit(STORM_LIMIT_BYTES)
-    with Agent() as agent:
-        with grow.start(cgroup, "storm", STORM_BYTES, "150") as storm:
-            first = [agent.report() for _ in range(50)]
-            code, rest = agent.stop()
-            assert storm.wait(60) == 0
-        assert code == 0
-        agent.log.until(f"kills observed: {len(first) + len(rest)}, lost: none")
-
-
 def serving_port(agent: Agent) -> int:
     """The port that the kernel chose for the agent's metrics, from the log before it was ready."""
     [line] = [line for line in agent.log.all if "serving /metrics" in line]

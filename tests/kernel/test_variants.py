@@ -28,12 +28,16 @@ from tests.kernel.variants import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.kernel.agent import Report
     from tests.kernel.conftest import CgroupMaker, Grow
     from tests.kernel.kernel_log import KernelLog
 
 # The names of the hooks that must be in use here, by commas: set where the kernel is known (tests/vm).
 EXPECTED = os.environ.get("OOMTRACER_EXPECTED_HOOKS")
+# In the results: a hook that was forced, used and compared; tests/vm makes a table of them.
+FORCED = "forced hook"
 GROUP_OF_VICTIM = {hook.name for hook in HOOKS if hook.group == "victim"}
 POD = "/kubepods/burstable/pod01234567-89ab-cdef-0123-456789abcdef"
 
@@ -166,7 +170,10 @@ def test_the_hooks_in_use_are_the_expected_ones() -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name)
 def test_the_reports_are_the_same(
-    kills: Kills, default_reports: dict[str, list[Report]], variant: Variant
+    kills: Kills,
+    default_reports: dict[str, list[Report]],
+    variant: Variant,
+    record_property: Callable[[str, object], None],
 ) -> None:
     """A hook that is forced by switching off the others tells each kind of kill as the default ones do."""
     hooks = hooks_of(variant)
@@ -189,6 +196,7 @@ def test_the_reports_are_the_same(
                 key: default[key] for key in set(default) - neither
             }
         assert_knows(told, frozenset({"outcome", "order", "gfp_mask"}) - unknown)
+    record_property(FORCED, variant.hook or "")
 
 
 def assert_knows(told: list[dict[str, Any]], fields: frozenset[str]) -> None:

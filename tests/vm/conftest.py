@@ -6,6 +6,6 @@ import os
 
 IN_GUEST = os.environ.get("OOMTRACER_GUEST") == "1"
 _INSIDE = ["lockdown", "numa", "podman", "scenarios", "systemd"]
-_OUTSIDE = ["test_archive.py", "test_guests.py", "test_judge.py", "test_table.py"]
+_OUTSIDE = ["test_guests.py", "test_judge.py", "test_support.py"]
 
 collect_ignore = _OUTSIDE if IN_GUEST else _INSIDE

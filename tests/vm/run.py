@@ -32,6 +32,13 @@ SELECTIONS = {
 }
 
 
+# The part of it that `make test` has time for.
+BRIEF = {
+    "plain": "--ignore tests/kernel/test_storm.py --ignore tests/kernel/test_check.py"
+    " --ignore tests/kernel/test_selftest.py --ignore tests/kernel/test_limits.py --ignore tests/vm/scenarios/test_pods.py"
+}
+
+
 @dataclass(kw_only=True)
 class Result:
     """What became of one guest; it passed if there is no fault."""
@@ -42,6 +49,7 @@ class Result:
     cgroup: str = ""
     tests: str = ""
     hooks: list[str] = field(default_factory=list)
+    forced: list[str] = field(default_factory=list)
     passed: int = 0
     seconds: float = 0.0
     faults: list[str] = field(default_factory=list)
@@ -113,7 +121,7 @@ class Lab:
         for name, content in files.items():
             (directory / name).write_bytes(content)
         if files:
-            _judge(result, guest, files, (directory / "console.txt").read_text(errors="replace"))
+            judge(result, guest, files, (directory / "console.txt").read_text(errors="replace"))
         (directory / "result.json").write_text(json.dumps(asdict(result), indent=1) + "\n")
         return result
 
@@ -127,7 +135,7 @@ def _settings(guest: Guest, tests: str) -> dict[str, str]:
     }
 
 
-def _judge(result: Result, guest: Guest, files: dict[str, bytes], console: str) -> None:
+def judge(result: Result, guest: Guest, files: dict[str, bytes], console: str) -> None:
     """Find every fault: a failed, skipped or missing test, another hook than expected, a fault of the kernel."""
     result.hooks = _hooks(files.get("check.json", b""))
     if result.hooks != list(guest.hooks):
@@ -150,6 +158,8 @@ def _judge_tests(result: Result, junit: bytes) -> None:
             result.faults.append(f"{name} did not run: {case.find('skipped').get('message')}")  # type: ignore[union-attr]
         elif case.find("failure") is None and case.find("error") is None:
             result.passed += 1
+            result.forced += [value for each in case.iter("property") if (value := each.get("value"))]
+    result.forced = sorted(set(result.forced))
     if not cases:
         result.faults.append("no test ran")
 
