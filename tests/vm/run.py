@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".cache/vm"
 USERLAND_SUITES = ("bookworm",)
 # Of the slowest guest on a busy machine; one that is not done by then hangs.
-DEADLINE_SECONDS = 900.0
+DEADLINE_SECONDS = 1800.0
 # Which tests run in a guest of which kind.
 SELECTIONS = {
     # All but what does not depend on the kernel, and takes a minute and more of an emulated processor.
