@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
+import tempfile
 import threading
 import time
 import xml.etree.ElementTree as ET
@@ -11,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from tests.vm import userland
-from tests.vm.archive import Archive
+from tests.vm.archive import Archive, unpack
 from tests.vm.guests import Guest
 from tests.vm.kernels import SUITES, Kernel, fetch_kernel
 from tests.vm.machine import RESULT_DEVICES, GuestError, Machine, boot, splats
@@ -74,7 +76,7 @@ class Lab:
 
     def prepare(self, guest: Guest, directory: Path, tests: str) -> tuple[Kernel, Machine]:
         """The kernel, and a machine ready to boot."""
-        kernel = fetch_kernel(guest.package, guest.arch, self.cache, self._kernels)
+        kernel = self.kernel(guest)
         base = userland.base(guest.tests, guest.arch, self.cache, self._userland)
         layer, initramfs = directory / "layer.cpio", directory / "initramfs.cpio"
         userland.layer(
@@ -96,6 +98,18 @@ class Lab:
             options=guest.qemu,
         )
         return kernel, machine
+
+    def kernel(self, guest: Guest) -> Kernel:
+        """The kernel of a guest."""
+        return fetch_kernel(guest.package, guest.arch, self.cache, self._kernels)
+
+    def busybox(self, arch: str, path: Path) -> None:
+        """A shell and more in one file that needs nothing else."""
+        [package] = self._userland.fetch_with_dependencies(["busybox-static"], arch)
+        with tempfile.TemporaryDirectory() as name:
+            unpack(package, Path(name))
+            [found] = Path(name).glob("**/bin/busybox")
+            shutil.copy(found, path)
 
     def _wheel(self, arch: str) -> Path:
         [found] = self._wheels.glob(f"*_{arch}.whl")

@@ -3,38 +3,26 @@
 from __future__ import annotations
 
 import os
-import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import REQUIRED
+from tests.conftest import ARCHITECTURES
 from tests.vm.guests import Guest, all_guests
 from tests.vm.run import BRIEF, Lab, Result
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 GUESTS = [guest for guest in all_guests() if guest.ci]
-EMULATORS = {"x86_64": "qemu-system-x86_64", "aarch64": "qemu-system-aarch64"}
 # The first test waits for wheels, kernels and userlands, too.
 pytestmark = pytest.mark.timeout(2400)
 
 
 @pytest.fixture(scope="session")
-def booted(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[Result]]]:
+def booted(lab: Lab) -> Iterator[dict[str, Future[Result]]]:
     """Every guest, booted side by side as far as there are processors."""
-    missing = [tool for tool in EMULATORS.values() if shutil.which(tool) is None]
-    if missing:
-        reason = f"{', '.join(missing)}: run `make test` as root, which installs what is missing"
-        if REQUIRED:
-            pytest.fail(reason)
-        pytest.skip(reason)
-    wheels: Path = request.getfixturevalue("dist")
-    lab = Lab(wheels)
-    lab.update()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         yield {guest.name: pool.submit(lab.run, guest, BRIEF[guest.tests]) for guest in GUESTS}
 
@@ -51,6 +39,6 @@ def test_the_table_covers_what_is_promised() -> None:
     """Oldest and newest kernel and the second architecture are among those of `make test`; no guest is there twice."""
     kernels = [guest.kernel for guest in all_guests() if guest.arch == "x86_64" and guest.tests == "plain"]
     assert {kernels[0], "7.3"} <= {guest.kernel for guest in GUESTS}
-    assert {guest.arch for guest in GUESTS} == set(EMULATORS)
+    assert {guest.arch for guest in GUESTS} == set(ARCHITECTURES)
     names = [guest.name for guest in all_guests()]
     assert len(names) == len(set(names))
