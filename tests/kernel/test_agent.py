@@ -7,12 +7,16 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.kernel.agent import COMMAND, Agent, get, metric, run_oomtracer
 from tests.kernel.conftest import MIB, wait_until
 from tests.kernel.test_storm import serving_port
 
 if TYPE_CHECKING:
     from tests.kernel.conftest import CgroupMaker, Grow
+
+pytestmark = pytest.mark.any_kernel
 
 
 def test_a_closed_pipe_ends_it(make_cgroup: CgroupMaker, grow: Grow) -> None:

@@ -30,10 +30,10 @@ LOGGED_SIZES = {
     "shmem_rss": "shmem_kib",
     "page_tables": "page_tables_kib",
 }
+RELEASE = tuple(int(part) for part in platform.release().split(".")[:2])
 # The log of 7.3 adds what each CPU has not folded into a counter yet (percpu_counter_batch pages); that of 6.18 does not.
 CPUS = os.cpu_count() or 1
-LOG_SUMS_CPUS = int(platform.release().partition(".")[0]) >= 7
-UNFOLDED_KIB = max(32, 2 * CPUS) * CPUS * resource.getpagesize() // 1024 if LOG_SUMS_CPUS else 0
+UNFOLDED_KIB = max(32, 2 * CPUS) * CPUS * resource.getpagesize() // 1024 if RELEASE >= (7, 0) else 0
 # Before 6.2 each thread keeps its last pages apart (TASK_RSS_EVENTS_THRESH), up to its end: a victim that ends
 # between its mark and its line in the log has them there only.
 UNSYNCED_KIB = 64 * resource.getpagesize() // 1024
@@ -45,13 +45,6 @@ CONSTRAINTS = {
     "CONSTRAINT_CPUSET": "cpuset",
     "CONSTRAINT_MEMORY_POLICY": "mempolicy",
 }
-
-
-@cache
-def has_ancestors() -> bool:
-    """Whether a cgroup has all its ancestors (Linux 6.1), so that the way up need not be walked."""
-    with Btf.of_kernel() as btf:
-        return "ancestors" in {member.name for member in btf.members("cgroup") or ()}
 
 
 @cache
@@ -165,6 +158,7 @@ def test_a_process_that_shares_the_victims_memory(
     agent: Agent, make_cgroup: CgroupMaker, grow: Grow, kernel_log: KernelLog
 ) -> None:
     """Who shares the victim's memory dies with it: two reports, one incident, told apart."""
+    before = facts.oom_kills_since_boot()
     pid = grow(make_cgroup("/oomtracer-test").limit(16 * MIB), "share")
     first = agent.report()
     second = agent.report()
@@ -173,6 +167,7 @@ def test_a_process_that_shares_the_victims_memory(
     assert marked["victim"]["pid"] != shared["victim"]["pid"]
     assert shared["shared_memory"]
     assert not marked["shared_memory"]
+    assert facts.oom_kills_since_boot() == before + 1  # the kernel counts the marked one alone
     assert shared["incident"] == marked["incident"] == marked["id"]
     assert shared["limit"] == marked["limit"]
     assert_agrees(marked, kernel_log.kill_of(marked["victim"]["tid"]))
@@ -223,13 +218,15 @@ def test_whose_process_it_was(
 
 
 @pytest.mark.parametrize("depth", [12, 16, 17, 40, 300])
-def test_deep_paths_keep_their_root(agent: Agent, make_cgroup: CgroupMaker, grow: Grow, depth: int) -> None:
+def test_deep_paths_keep_their_root(
+    agent: Agent, make_cgroup: CgroupMaker, grow: Grow, kernel_log: KernelLog, depth: int
+) -> None:
     """Sixteen levels are told in full; of more, those next to the root, and that some are missing."""
     names = ["oomtracer-test", *(f"level{i}" for i in range(1, depth))]
     top = make_cgroup("/oomtracer-test").limit(16 * MIB)
     pid = grow(make_cgroup("/" + "/".join(names)))
     report = agent.report_of(pid)
-    if depth > WALKED_LEVELS and not has_ancestors():
+    if depth > WALKED_LEVELS and RELEASE < (6, 1):  # a cgroup has not all its ancestors yet
         assert (report["victim"]["cgroup"], report["levels"], report["limit"]) == (None, [], None)
         return
     whole = "/" + "/".join(names[:16])
@@ -238,6 +235,8 @@ def test_deep_paths_keep_their_root(agent: Agent, make_cgroup: CgroupMaker, grow
     assert report["levels"][-1]["cgroup"] == top.path
     assert report["limit"]["cgroup"] == top.path
     assert report["limit"]["certain"] is (depth <= 16 or report["source"] in PROBES)
+    if depth <= 16:
+        assert_agrees(report, kernel_log.kill_of(pid))
 
 
 @pytest.mark.parametrize("length", [127, 128, 255])

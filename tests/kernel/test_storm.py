@@ -7,6 +7,8 @@ import signal
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+import pytest
+
 from oomtracer.kernel import facts
 from tests.kernel.agent import Agent, get, metric
 from tests.kernel.conftest import MIB
@@ -43,6 +45,7 @@ def test_a_storm_loses_nothing(make_cgroup: CgroupMaker, grow: Grow) -> None:
         agent.log.until("kills observed: 300, lost: none")
 
 
+@pytest.mark.any_kernel
 def test_a_full_ring_is_counted_exactly(make_cgroup: CgroupMaker, grow: Grow) -> None:
     """While nobody reads, what the ring cannot hold is lost, and the loss is told to the kill."""
     cgroup = make_cgroup("/oomtracer-test").limit(STORM_LIMIT_BYTES)

@@ -16,10 +16,17 @@ CHECK = json.dumps({"checks": [], "hooks": [{"name": name, "used": True} for nam
 
 
 def verdict(
-    *, junit: str | None = CASES, status: str = "0\n", check: str = CHECK, kernel: str = ""
+    *,
+    junit: str | None = CASES,
+    status: str = "0\n",
+    check: str = CHECK,
+    kernel: str = "",
+    selected: str = "2",
+    tainted: str = "0\n",
 ) -> Result:
     """What is made of these files."""
     files = {"status": status, "check.json": check, "dmesg.txt": kernel, "pytest.txt": "told\n"}
+    files |= {"selected": selected, "tainted": tainted}
     if junit is not None:
         files["junit.xml"] = f"<testsuites><testsuite>{junit}</testsuite></testsuites>"
     result = Result(guest=GUEST.name)
@@ -43,6 +50,15 @@ def test_a_clean_run_has_no_fault() -> None:
         {"status": ""},
         {"check": ""},
         {"check": json.dumps({"hooks": [{"name": "one", "used": True}, {"name": "two", "used": False}]})},
+        {"check": CHECK[:-5]},
+        {"selected": "3"},
+        {"selected": ""},
+        {"tainted": f"{1 << 9}\n"},
+        {"tainted": ""},
+        {
+            "junit": CASES + '<testcase><properties><property value="one"/></properties></testcase>',
+            "selected": "3",
+        },
         {"kernel": "[    1.0] BUG: unable to handle page fault for address: 0"},
     ],
 )
@@ -59,6 +75,9 @@ def test_anything_else_is_a_fault(wrong: dict[str, str | None]) -> None:
         "Kernel panic - not syncing: Attempted to kill init!",
         "watchdog: BUG: soft lockup - CPU#0 stuck for 22s!",
         "rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:",
+        "rcu: INFO: rcu_preempt self-detected stall on CPU",
+        "kernel BUG at mm/slub.c:1!",
+        "Internal error: Oops - BUG: 0 [#1] SMP",
         "Unable to handle kernel NULL pointer dereference at virtual address 0",
         "INFO: task init:1 blocked for more than 120 seconds.",
     ],

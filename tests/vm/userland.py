@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -93,7 +94,7 @@ def layer(
         _copy(FILES / "init", directory / "init")
         _copy(kernel.modules, directory / "oomtracer/modules")
         (directory / "oomtracer/settings").write_text(
-            "".join(f"{name}='{value}'\n" for name, value in settings.items())
+            "".join(f"{name}={shlex.quote(value)}\n" for name, value in settings.items())
         )
         _compile(directory)
         pack(directory, path)
