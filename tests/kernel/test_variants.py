@@ -213,8 +213,8 @@ def assert_is_refused(variant: Variant, hooks: dict[str, dict[str, Any]]) -> Non
     default = hooks_of(DEFAULT)
     assert variant.hook
     assert not default[variant.hook]["used"]
-    if hooks:
-        assert hooks[variant.hook]["reason"]
+    assert hooks[variant.hook]["reason"]
+    if used_by(hooks):
         return
     result = run_oomtracer("run", *variant.flags, prefix=TRACEFS)
     assert result.returncode == 3

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,20 @@ def test_without_tracefs_there_is_no_event(tmp_path: Path) -> None:
     assert not has_event("oom", "mark_victim", tmp_path)
     (tmp_path / "kernel/tracing").mkdir(parents=True)
     assert not has_event("oom", "mark_victim", tmp_path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_what_may_not_be_looked_at_is_not_there(tmp_path: Path) -> None:
+    """Debugfs is root's alone on most hosts: for somebody else it shows no event, and that is no error."""
+    (tmp_path / "kernel/debug/tracing/events/oom/mark_victim").mkdir(parents=True)
+    (tmp_path / "kernel/debug").chmod(0o700)
+    for parent in (tmp_path, *tmp_path.parents[:3]):
+        parent.chmod(0o755)
+    os.seteuid(65534)
+    try:
+        assert not has_event("oom", "mark_victim", tmp_path)
+    finally:
+        os.seteuid(0)
 
 
 def test_kprobes_are_a_device_of_perf(tmp_path: Path) -> None:
