@@ -38,9 +38,9 @@ test: build ## build, then run all tests, real OOM kills included (as root)
 	@test "$$(id -u)" -eq 0 || echo "not root: tests that make real OOM kills are skipped" >&2
 	@test "$$(id -u)" -ne 0 || export OOMTRACER_KERNEL_TESTS=1; $(BIN)/python -m pytest $(ARGS)
 
-vm: wheels ## run the tests in guests with other kernels; KERNEL=6.1 ARCH=aarch64 KIND=systemd TEST="-k storm"
+vm: wheels ## run the tests in guests with other kernels; KERNEL=6.1 ARCH=aarch64 KIND=systemd BRIEF=1 TEST="-k storm"
 	$(BIN)/python -m tests.vm --wheels $(DIST) $(if $(KERNEL),--kernel $(KERNEL)) $(if $(filter command,$(origin ARCH)),--arch $(ARCH)) \
-		$(if $(KIND),--kind $(KIND)) $(if $(TEST),--test='$(TEST)')
+		$(if $(KIND),--kind $(KIND)) $(if $(BRIEF),--brief) $(if $(TEST),--test='$(TEST)')
 
 check: build ## lint, formatting, types, import contracts
 	$(BIN)/ruff check .

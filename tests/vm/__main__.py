@@ -23,7 +23,7 @@ def main() -> int:
     lab = Lab(options.wheels)
     lab.update()
     with ThreadPoolExecutor(options.jobs) as pool:
-        running = [pool.submit(lab.run, guest, options.test) for guest in guests]
+        running = [pool.submit(lab.run, guest, options.test, brief=options.brief) for guest in guests]
         results = [_told(done.result()) for done in as_completed(running)]
     if not options.test:  # a part of the tests says nothing of a kernel
         support.keep(results)
@@ -37,6 +37,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--arch", default="")
     parser.add_argument("--kind", default="")
     parser.add_argument("--test", default="", help="further arguments of pytest in the guest")
+    parser.add_argument("--brief", action="store_true", help="what `make test` has time for")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="guests at a time")
     parser.add_argument("--wheels", type=Path, default=Path("dist"), help="the folder with both wheels")
     return parser.parse_args()

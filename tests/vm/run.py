@@ -48,6 +48,7 @@ class Result:
     arch: str = ""
     cgroup: str = ""
     tests: str = ""
+    brief: bool = False
     hooks: list[str] = field(default_factory=list)
     forced: list[str] = field(default_factory=list)
     passed: int = 0
@@ -113,11 +114,13 @@ class Lab:
         [found] = self._wheels.glob(f"*_{arch}.whl")
         return found
 
-    def run(self, guest: Guest, selection: str = "") -> Result:
+    def run(self, guest: Guest, selection: str = "", *, brief: bool = False) -> Result:
         """Boot a guest and judge it. Its files stay in a folder of its name."""
+        selection = f"{BRIEF.get(guest.tests, '')} {selection}" if brief else selection
         directory = self.cache / "guests" / guest.name
         directory.mkdir(parents=True, exist_ok=True)
         result = Result(guest=guest.name, arch=guest.arch, cgroup=guest.cgroup, tests=guest.tests)
+        result.brief = brief and guest.tests in BRIEF
         with self._preparing:
             kernel, machine = self.prepare(guest, directory, f"{SELECTIONS[guest.tests]} {selection}")
         result.kernel = kernel.package.version
