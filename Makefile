@@ -40,7 +40,7 @@ test: build ## build, then run all tests, real OOM kills included (as root)
 
 vm: wheels ## run the tests in guests with other kernels; KERNEL=6.1 ARCH=aarch64 KIND=systemd BRIEF=1 TEST="-k storm"
 	$(BIN)/python -m tests.vm --wheels $(DIST) $(if $(KERNEL),--kernel $(KERNEL)) $(if $(filter command,$(origin ARCH)),--arch $(ARCH)) \
-		$(if $(KIND),--kind $(KIND)) $(if $(BRIEF),--brief) $(if $(TEST),--test='$(TEST)')
+		$(if $(CGROUP),--cgroup $(CGROUP)) $(if $(KIND),--kind $(KIND)) $(if $(BRIEF),--brief) $(if $(TEST),--test='$(TEST)')
 
 check: build ## lint, formatting, types, import contracts
 	$(BIN)/ruff check .

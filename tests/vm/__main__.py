@@ -35,6 +35,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kernel", default="")
     parser.add_argument("--arch", default="")
+    parser.add_argument("--cgroup", default="")
     parser.add_argument("--kind", default="")
     parser.add_argument("--test", default="", help="further arguments of pytest in the guest")
     parser.add_argument("--brief", action="store_true", help="what `make test` has time for")
@@ -44,7 +45,12 @@ def _options() -> argparse.Namespace:
 
 
 def _is_asked_for(guest: Guest, options: argparse.Namespace) -> bool:
-    asked = ((options.kernel, guest.kernel), (options.arch, guest.arch), (options.kind, guest.tests))
+    asked = (
+        (options.kernel, guest.kernel),
+        (options.arch, guest.arch),
+        (options.cgroup, guest.cgroup),
+        (options.kind, guest.tests),
+    )
     return all(not want or want == have for want, have in asked)
 
 
