@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from oomtracer.kernel.facts import SYS
@@ -15,8 +16,9 @@ _TRACEFS = ("kernel/debug/tracing", "kernel/tracing")
 
 def has_event(category: str, name: str, sys: Path = SYS) -> bool:
     """Whether a classic tracepoint can be opened: tracefs is mounted, readable, and has it."""
-    mounted = [sys / path for path in _TRACEFS if (sys / path).exists()]
-    return bool(mounted) and (mounted[0] / "events" / category / name / "id").exists()
+    # Not Path.exists(), which fails where a directory above is closed to this user.
+    mounted = [sys / path for path in _TRACEFS if os.access(sys / path, os.F_OK)]
+    return bool(mounted) and os.access(mounted[0] / "events" / category / name / "id", os.R_OK)
 
 
 def has_kprobes(sys: Path = SYS) -> bool:

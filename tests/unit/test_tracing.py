@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,21 @@ def test_kprobes_are_a_device_of_perf(tmp_path: Path) -> None:
     assert not has_kprobes(tmp_path)
     (devices / "kprobe").mkdir()
     assert has_kprobes(tmp_path)
+
+
+def test_tracefs_closed_to_this_user_has_no_event(tmp_path: Path) -> None:
+    """Debugfs and tracefs belong to root: for another user they are as good as not mounted."""
+    event = tmp_path / "kernel/debug/tracing/events/oom/mark_victim"
+    event.mkdir(parents=True)
+    (event / "id").write_text("1")
+    assert has_event("oom", "mark_victim", sys=tmp_path)
+    (tmp_path / "kernel/debug").chmod(0)
+    root = os.geteuid() == 0
+    if root:
+        os.setresuid(65534, 65534, 0)
+    try:
+        assert not has_event("oom", "mark_victim", sys=tmp_path)
+    finally:
+        if root:
+            os.setresuid(0, 0, 0)
+        (tmp_path / "kernel/debug").chmod(0o700)
