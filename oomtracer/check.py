@@ -19,7 +19,7 @@ from oomtracer.kernel.privileges import (
 )
 from oomtracer.kernel.symbols import KernelSymbols
 from oomtracer.libbpf import Btf, libbpf_version
-from oomtracer.tracer import RunningKernel, Tracer, choose_hooks, record_bytes
+from oomtracer.tracer import SWITCHED_OFF, RunningKernel, Tracer, choose_hooks, record_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,8 +73,9 @@ class CheckResult:
 def check(*, ring_size_bytes: int, disabled_hooks: frozenset[str] = frozenset()) -> CheckResult:
     """Ask the system, and load and attach for real for a moment. Changes nothing, never raises."""
     load, choices = _load(ring_size_bytes, disabled_hooks)
-    rows = _rows(load, choices or _choices_by_btf(disabled_hooks), ring_size_bytes)
-    return CheckResult(tuple(rows), _hooks(choices) if load.status is Status.OK else ())
+    known = choices or _choices_by_btf(disabled_hooks)
+    hooks = () if isinstance(known, OomTracerError) else _hooks(known, loaded=load.status is Status.OK)
+    return CheckResult(tuple(_rows(load, known, ring_size_bytes)), hooks)
 
 
 def _rows(
@@ -126,15 +127,20 @@ def _group(choice: GroupChoice) -> Row:
         others = f" ({choice.reason})" if choice.reason else ""
         return Row(subject, Status.OK, f"{choice.hook.name}: {choice.hook.adds}{others}")
     if choice.required:
-        hint = "use a kernel from the support table in the README"
+        switched_off = any(each.reason == SWITCHED_OFF for each in choice.candidates)
+        hint = (
+            "leave out --disable-hook"
+            if switched_off
+            else "use a kernel from the support table in the README"
+        )
         return Row(subject, Status.MISSING, choice.reason, hint)
     hint = "kills are told all the same; README, Hooks, tells what reports say less without this group"
     return Row(subject, Status.REDUCED, choice.reason, hint)
 
 
-def _hooks(choices: tuple[GroupChoice, ...]) -> tuple[HookRow, ...]:
+def _hooks(choices: tuple[GroupChoice, ...], *, loaded: bool) -> tuple[HookRow, ...]:
     return tuple(
-        HookRow(each.hook.name, choice.group, each.hook is choice.hook, each.reason)
+        HookRow(each.hook.name, choice.group, loaded and each.hook is choice.hook, each.reason)
         for choice in choices
         for each in choice.candidates
     )

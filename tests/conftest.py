@@ -1,9 +1,11 @@
-"""The gate before tests that make real OOM kills, and the lock that they hold."""
+"""What several folders of tests share: the gate before real OOM kills, the lock they hold, and the built release."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import platform
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
 # Required: such a test fails where it cannot run. Unset: it is skipped, and says what would run it.
 REQUIRED = os.environ.get("OOMTRACER_KERNEL_TESTS") == "1"
 LOCK = Path("/run/oomtracer-tests.lock")
+ROOT = Path(__file__).parents[1]
+HERE = platform.machine()
+ARCHITECTURES = ("x86_64", "aarch64")
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +39,24 @@ def machine() -> Iterator[None]:
 def _kernel_gate(request: pytest.FixtureRequest) -> None:
     if request.node.get_closest_marker("kernel"):
         request.getfixturevalue("machine")
+
+
+def make(*arguments: str) -> None:
+    """Run `make` as a person runs it, not as a part of the run that calls the tests."""
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))
+    }
+    command = ["make", *arguments]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="session")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run `make bundle` for this machine's architecture and `make wheel` for the others."""
+    target = tmp_path_factory.mktemp("dist")
+    make("bundle", f"DIST={target}", f"ARCH={HERE}")
+    for arch in ARCHITECTURES:
+        if arch != HERE:
+            make("wheel", f"DIST={target}", f"ARCH={arch}")
+    return target

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from oomtracer.kernel.facts import SYS
@@ -16,12 +16,18 @@ _TRACEFS = ("kernel/debug/tracing", "kernel/tracing")
 
 def has_event(category: str, name: str, sys: Path = SYS) -> bool:
     """Whether a classic tracepoint can be opened: tracefs is mounted, readable, and has it."""
-    # Not Path.exists(), which fails where a directory above is closed to this user.
-    mounted = [sys / path for path in _TRACEFS if os.access(sys / path, os.F_OK)]
-    return bool(mounted) and os.access(mounted[0] / "events" / category / name / "id", os.R_OK)
+    mounted = [sys / path for path in _TRACEFS if _is_there(sys / path)]
+    return bool(mounted) and _is_there(mounted[0] / "events" / category / name / "id")
 
 
 def has_kprobes(sys: Path = SYS) -> bool:
     """Whether the kernel was built with kprobes; True where /sys does not tell."""
     devices = sys / "bus/event_source/devices"
-    return (devices / "kprobe").exists() or not devices.exists()
+    return _is_there(devices / "kprobe") or not _is_there(devices)
+
+
+def _is_there(path: Path) -> bool:
+    """What may not be looked at (debugfs is root's alone) counts as not there; before 3.12 exists() raises."""
+    with suppress(OSError):
+        return path.exists()
+    return False

@@ -99,6 +99,10 @@ class Attributor:
             shared_memory=kill.shared_memory,
         )
 
+    def forget_incidents(self) -> None:
+        """Records are missing: whoever follows may be of a run whose first victim is among them."""
+        self._incidents = Incidents()
+
     def _open(self, kill: OomKill, report_id: str, scope: Scope) -> Incident:
         limit, group = _limit_and_group(kill, scope)
         return self._incidents.open(kill, report_id, limit, group=group)
@@ -107,7 +111,9 @@ class Attributor:
 def _limit_and_group(kill: OomKill, scope: Scope) -> tuple[Limit | None, bool]:
     """The limit, and whether the kernel kills a whole ``memory.oom.group`` up to that limit's cgroup."""
     found = find_limit(kill) if scope is Scope.MEMCG else None
-    inside = kill.levels[: found[1] + 1] if found else kill.levels
+    # By the kernel's word the limit may be below all recorded levels: it looks for groups no higher than that.
+    is_below = found is None and scope is Scope.MEMCG and kill.constraint is not None
+    inside = kill.levels[: found[1] + 1] if found else () if is_below else kill.levels
     return (found[0] if found else None), (
         # One that is only marked is not followed by its group.
         kill.outcome is not Outcome.ALREADY_EXITING and any(level.oom_group for level in inside)

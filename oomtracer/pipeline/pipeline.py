@@ -49,6 +49,7 @@ class Pipeline:
         except RecordError as error:
             self.undecodable += 1
             self._last_seq += 1  # it took a number, and is not missing besides
+            self._attributor.forget_incidents()
             logger.error("dropped a record: %s", error)  # noqa: TRY400 - it is told whole
             return
         self._follow(kill.seq)
@@ -70,6 +71,7 @@ class Pipeline:
         self._last_seq = seq
         if gap > 0:
             self.missing += gap
+            self._attributor.forget_incidents()
             logger.error("%d kills are missing before this one", gap)
 
     def _is_repeated(self, report_id: str) -> bool:

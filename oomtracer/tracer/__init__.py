@@ -1,12 +1,13 @@
 """The kernel side: which hooks this kernel has, loading and attaching them, draining the ring."""
 
-from oomtracer.tracer.choice import Candidate, GroupChoice, choose_hooks, hook_names
+from oomtracer.tracer.choice import SWITCHED_OFF, Candidate, GroupChoice, choose_hooks, hook_names
 from oomtracer.tracer.hooks import HOOKS, TRUTH, Hook
 from oomtracer.tracer.needs import RunningKernel
 from oomtracer.tracer.tracer import Tracer, record_bytes
 
 __all__ = [
     "HOOKS",
+    "SWITCHED_OFF",
     "TRUTH",
     "Candidate",
     "GroupChoice",

@@ -73,8 +73,8 @@ def _missing(hook: Hook, kernel: Kernel) -> str:
 
 
 def hook_names(given: Sequence[str]) -> frozenset[str]:
-    """The hooks named on the command line, each alone or several by commas. Raises UsageError."""
-    names = frozenset(name.strip() for each in given for name in each.split(",")) - {""}
+    """The hooks named on the command line, each alone or several by commas or spaces. Raises UsageError."""
+    names = frozenset(name for each in given for name in each.replace(",", " ").split())
     known = [hook.name for hook in HOOKS]
     unknown = sorted(names.difference(known))
     if unknown:

@@ -29,6 +29,8 @@ class Hook:
     required: bool
     """Whether nothing works where no hook of this group can be used."""
     adds: str
+    weakness: str = ""
+    """What it can miss, where it can; told when it is used."""
 
 
 _OUT_OF_MEMORY = Function("out_of_memory", ("oom_control *",))
@@ -59,6 +61,7 @@ HOOKS = (
         needs=(EventField("oom", "mark_victim", "pid"),),
         required=True,
         adds=f"{_MARKS}, found by its pid",
+        weakness="a kill while another task on its processor changes a BPF map is missed, and not counted as lost",
     ),
     Hook(
         name="tp_btf/signal_generate",

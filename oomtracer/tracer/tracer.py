@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from contextlib import ExitStack
@@ -28,6 +29,8 @@ ARCHITECTURES = {"x86_64": "x86", "aarch64": "arm64"}
 BATCH = 64
 # BPF_RINGBUF_HDR_SZ, include/uapi/linux/bpf.h.
 RING_HEADER_BYTES = 8
+# Of the machine at this moment, not of the hook: another one would be refused as well, or the next start would not.
+TRANSIENT = frozenset({errno.EAGAIN, errno.EINTR, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC})
 # A mark whose signal or whose run's beginning went unseen would say less, or wrongly that it was no kill.
 ATTACH_ORDER = (TRUTH, CONTEXT, VICTIM)
 
@@ -105,10 +108,12 @@ class Tracer:
                 return self._attempt(path)
             except LoadError as error:
                 hook = next((hook for hook in self._hooks() if hook.program == error.program), None)
-                if hook is None:
+                if hook is None or error.number in TRANSIENT:
                     raise explained(error) from error
                 refusals.setdefault(hook.group, error)
                 self._rule_out(hook, f"the kernel refuses it: {errno_name(error.number)}")
+                level = logging.INFO if hook.group == CONTEXT else logging.WARNING
+                logger.log(level, "%s is refused: %s", hook.name, error.message)
 
     def _require_hooks(self, refusals: Mapping[str, LoadError]) -> None:
         for choice in self.choices:
@@ -118,7 +123,7 @@ class Tracer:
                 raise explained(refusals[choice.group])
             raise UnsupportedError(
                 f"no hook for the {choice.group} group: {choice.reason}",
-                hint="`oomtracer check` shows what this kernel has",
+                hint="`oomtracer check` shows what this kernel has; leave out --disable-hook where it was given",
             )
 
     def _rule_out(self, hook: Hook, reason: str) -> None:
@@ -147,6 +152,8 @@ class Tracer:
         for choice in self.choices:
             if choice.hook:
                 logger.info("attached %s: %s", choice.hook.name, choice.hook.adds)
+                if choice.hook.weakness:
+                    logger.warning("%s: %s", choice.hook.name, choice.hook.weakness)
             if choice.hook is not choice.candidates[0].hook:
                 logger.info("not usable in the %s group: %s", choice.group, choice.reason)
 

@@ -2,39 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from .harness import ROOT
+from tests.conftest import ARCHITECTURES, HERE
 
-HERE = platform.machine()
-ARCHITECTURES = ("x86_64", "aarch64")
 BUILD_SECONDS = 1200  # the first test waits for all that is fetched and built
-
-
-def make(*arguments: str) -> None:
-    """Run `make` as a person runs it, not as a part of the run that calls the tests."""
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))
-    }
-    command = ["make", *arguments]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-@pytest.fixture(scope="session")
-def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Run `make bundle` for this machine's architecture and `make wheel` for the others."""
-    target = tmp_path_factory.mktemp("dist")
-    make("bundle", f"DIST={target}", f"ARCH={HERE}")
-    for arch in ARCHITECTURES:
-        if arch != HERE:
-            make("wheel", f"DIST={target}", f"ARCH={arch}")
-    return target
 
 
 @pytest.fixture(scope="session", params=ARCHITECTURES)

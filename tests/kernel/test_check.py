@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import platform
 
+import pytest
+
 from tests.kernel.agent import run_oomtracer, with_mounts
-from tests.kernel.test_agent import loaded, wait_for_none_but
+from tests.kernel.test_privileges import loaded, wait_for_none_but
 
 
 def test_check_says_what_this_machine_has() -> None:
@@ -22,6 +24,7 @@ def test_check_says_what_this_machine_has() -> None:
     assert "signal_generate" in rows["hook: truth"]["found"]
 
 
+@pytest.mark.any_kernel
 def test_text_and_json_say_the_same() -> None:
     """The table for people has a line for each row of the JSON, and the verdict."""
     rows = json.loads(run_oomtracer("check", "--output", "json").stdout)["checks"]
@@ -43,6 +46,7 @@ def test_without_btf_it_says_so() -> None:
     assert run.stderr.splitlines()[1].startswith("hint: ")
 
 
+@pytest.mark.any_kernel
 def test_programs_are_gone_after_check() -> None:
     """Check loads and attaches for real, and leaves nothing in the kernel."""
     before = loaded()

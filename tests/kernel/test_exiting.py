@@ -27,7 +27,7 @@ def test_a_mark_without_a_kill(make_cgroup: CgroupMaker, grow: Grow) -> None:
     assert report["victim"]["pid"] == child
     assert report["victim"]["comm"] == "victim"
     assert report["victim"]["oom_score_adj"] == 1000
-    assert report["victim"]["anon_rss_bytes"] >= 30 * MIB
+    assert report["victim"]["anon_rss_bytes"] > 29 * MIB  # older kernels keep up to 64 pages a thread apart
     assert report["victim"]["cgroup"] == cgroup.path
     assert report["trigger"]["pid"] == parent.pid
     assert report["outcome"] == "already_exiting"

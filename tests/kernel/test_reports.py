@@ -30,10 +30,13 @@ LOGGED_SIZES = {
     "shmem_rss": "shmem_kib",
     "page_tables": "page_tables_kib",
 }
+RELEASE = tuple(int(part) for part in platform.release().split(".")[:2])
 # The log of 7.3 adds what each CPU has not folded into a counter yet (percpu_counter_batch pages); that of 6.18 does not.
 CPUS = os.cpu_count() or 1
-LOG_SUMS_CPUS = int(platform.release().partition(".")[0]) >= 7
-UNFOLDED_KIB = max(32, 2 * CPUS) * CPUS * resource.getpagesize() // 1024 if LOG_SUMS_CPUS else 0
+UNFOLDED_KIB = max(32, 2 * CPUS) * CPUS * resource.getpagesize() // 1024 if RELEASE >= (7, 0) else 0
+# Before 6.2 each thread keeps its last pages apart (TASK_RSS_EVENTS_THRESH), up to its end: a victim that ends
+# between its mark and its line in the log has them there only.
+UNSYNCED_KIB = 64 * resource.getpagesize() // 1024
 # WALK_MAX of bpf/src/compat.bpf.h, and the sixteen that are told.
 WALKED_LEVELS = 256 + 16
 CONSTRAINTS = {
@@ -45,10 +48,12 @@ CONSTRAINTS = {
 
 
 @cache
-def has_ancestors() -> bool:
-    """Whether a cgroup has all its ancestors (Linux 6.1), so that the way up need not be walked."""
+def threads_keep_pages() -> bool:
+    """Whether this kernel has counters of pages in each thread (before 6.2)."""
     with Btf.of_kernel() as btf:
-        return "ancestors" in {member.name for member in btf.members("cgroup") or ()}
+        members = btf.members("task_struct")
+    assert members
+    return "rss_stat" in {member.name for member in members}
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +61,11 @@ def agent(machine: None) -> Iterator[Agent]:
     """One agent for all tests of this module."""
     with Agent() as running:
         yield running
+
+
+def is_running_on(report: Report) -> bool:
+    """A victim that is not the one that allocates does not wait for the kernel's log."""
+    return report["trigger"] is None or report["trigger"]["pid"] != report["victim"]["pid"]
 
 
 def can_know_scope(report: Report) -> bool:
@@ -71,7 +81,8 @@ def assert_agrees(report: Report, logged: LoggedKill) -> None:
     assert victim["uid"] == logged.uid
     assert victim["oom_score_adj"] == logged.oom_score_adj
     told = {size: victim[f"{size}_bytes"] // 1024 for size in LOGGED_SIZES}
-    allowed = {size: UNFOLDED_KIB if size.endswith("_rss") else 0 for size in LOGGED_SIZES}
+    tolerance = UNSYNCED_KIB if threads_keep_pages() and is_running_on(report) else UNFOLDED_KIB
+    allowed = {size: tolerance if size.endswith("_rss") else 0 for size in LOGGED_SIZES}
     logged_sizes = {size: getattr(logged, attribute) for size, attribute in LOGGED_SIZES.items()}
     differences = {size: abs(told[size] - logged_sizes[size]) for size in LOGGED_SIZES}
     assert all(differences[size] <= allowed[size] for size in LOGGED_SIZES), (told, logged_sizes)
@@ -109,19 +120,22 @@ def test_the_victim_is_not_the_trigger(
     """A process that allocates can make the kernel kill another one, in another cgroup below the limit."""
     parent = make_cgroup("/oomtracer-test").limit(48 * MIB)
     triggers: list[int] = []
+    followed: list[int] = []  # killed too, where the holder's memory comes back late
 
     def kill_the_holder() -> int:
         with grow.start(parent.below("holder"), "hold", 24 * MIB) as holder:
             assert holder.stdout
             assert holder.stdout.readline() == "holding\n"
             with grow.start(parent.below("grower"), "grow", 32 * MIB) as grower:
-                assert grower.wait(30) == 0
+                followed[:] = [grower.pid] if grower.wait(30) != 0 else []
             assert holder.wait(30) != 0
         triggers.append(grower.pid)
         return holder.pid
 
     logged = kernel_log.paced(kill_the_holder)
     report = agent.report_of(logged.tid)
+    for pid in followed:
+        agent.report_of(pid)
     assert_agrees(report, logged)
     assert report["trigger"]["pid"] == triggers[-1]
     assert report["victim"]["cgroup"] == "/oomtracer-test/holder"
@@ -144,6 +158,7 @@ def test_a_process_that_shares_the_victims_memory(
     agent: Agent, make_cgroup: CgroupMaker, grow: Grow, kernel_log: KernelLog
 ) -> None:
     """Who shares the victim's memory dies with it: two reports, one incident, told apart."""
+    before = facts.oom_kills_since_boot()
     pid = grow(make_cgroup("/oomtracer-test").limit(16 * MIB), "share")
     first = agent.report()
     second = agent.report()
@@ -152,6 +167,7 @@ def test_a_process_that_shares_the_victims_memory(
     assert marked["victim"]["pid"] != shared["victim"]["pid"]
     assert shared["shared_memory"]
     assert not marked["shared_memory"]
+    assert facts.oom_kills_since_boot() == before + 1  # the kernel counts the marked one alone
     assert shared["incident"] == marked["incident"] == marked["id"]
     assert shared["limit"] == marked["limit"]
     assert_agrees(marked, kernel_log.kill_of(marked["victim"]["tid"]))
@@ -202,13 +218,15 @@ def test_whose_process_it_was(
 
 
 @pytest.mark.parametrize("depth", [12, 16, 17, 40, 300])
-def test_deep_paths_keep_their_root(agent: Agent, make_cgroup: CgroupMaker, grow: Grow, depth: int) -> None:
+def test_deep_paths_keep_their_root(
+    agent: Agent, make_cgroup: CgroupMaker, grow: Grow, kernel_log: KernelLog, depth: int
+) -> None:
     """Sixteen levels are told in full; of more, those next to the root, and that some are missing."""
     names = ["oomtracer-test", *(f"level{i}" for i in range(1, depth))]
     top = make_cgroup("/oomtracer-test").limit(16 * MIB)
     pid = grow(make_cgroup("/" + "/".join(names)))
     report = agent.report_of(pid)
-    if depth > WALKED_LEVELS and not has_ancestors():
+    if depth > WALKED_LEVELS and RELEASE < (6, 1):  # a cgroup has not all its ancestors yet
         assert (report["victim"]["cgroup"], report["levels"], report["limit"]) == (None, [], None)
         return
     whole = "/" + "/".join(names[:16])
@@ -217,6 +235,8 @@ def test_deep_paths_keep_their_root(agent: Agent, make_cgroup: CgroupMaker, grow
     assert report["levels"][-1]["cgroup"] == top.path
     assert report["limit"]["cgroup"] == top.path
     assert report["limit"]["certain"] is (depth <= 16 or report["source"] in PROBES)
+    if depth <= 16:
+        assert_agrees(report, kernel_log.kill_of(pid))
 
 
 @pytest.mark.parametrize("length", [127, 128, 255])

@@ -45,6 +45,7 @@ def test_it_passes_and_times_its_steps() -> None:
     assert all(step["seconds"] > 0 for step in told["steps"])
 
 
+@pytest.mark.any_kernel
 def test_a_running_agent_tells_it_apart() -> None:
     """Another agent flags the kill as a self-test's and counts it apart."""
     with Agent("--metrics-bind-address", "127.0.0.1:0") as agent:
@@ -56,6 +57,7 @@ def test_a_running_agent_tells_it_apart() -> None:
     assert metric(page, "oom_tracer_kills_total", scope="memcg", limit_owner="other") == 0
 
 
+@pytest.mark.any_kernel
 def test_read_only_cgroups_are_unsupported() -> None:
     """Where cgroups cannot be made, as in a container: exit 3, two lines."""
     result = run_oomtracer("selftest", prefix=with_mounts(f"mount -o remount,bind,ro {Cgroup.root}"))
@@ -65,6 +67,7 @@ def test_read_only_cgroups_are_unsupported() -> None:
     assert hint.startswith("hint: ")
 
 
+@pytest.mark.any_kernel
 def test_a_signal_leaves_no_cgroup() -> None:
     """Interrupted while its cgroup is there, it removes it, and says so."""
     with subprocess.Popen([*COMMAND, "selftest"], stderr=subprocess.PIPE, text=True) as process:
@@ -75,6 +78,7 @@ def test_a_signal_leaves_no_cgroup() -> None:
     assert "Traceback" not in errors
 
 
+@pytest.mark.any_kernel
 def test_what_a_killed_one_left_is_removed() -> None:
     """A cgroup of a self-test that was itself killed goes with the next self-test."""
     left = Cgroup.root / "oomtracer-selftest-1-0"

@@ -61,7 +61,7 @@ class Variant:
         return [f"--disable-hook={name}" for name in sorted(self.disabled)]
 
     def hooks(self) -> dict[str, dict[str, Any]]:
-        """Every hook as ``check`` tells it with this choice; empty where nothing can be traced so."""
+        """Every hook as ``check`` tells it with this choice; none is used where nothing can be traced so."""
         told = json.loads(run_oomtracer("check", "--output", "json", *self.flags, prefix=TRACEFS).stdout)
         return {hook["name"]: hook for hook in told["hooks"]}
 

@@ -162,6 +162,22 @@ def test_a_member_whose_first_was_lost_opens_its_own_incident():
     assert report.group.index == 1
 
 
+def test_after_a_gap_nobody_joins_what_was_before():
+    """The first victim of a member's run may be among the missing: another run's limit and words are not its own."""
+    mine = attributor()
+    mine.report(pod_kill(source=Source.FENTRY, constraint=3, limit_level=1, order=2))
+    mine.forget_incidents()
+    member = mine.report(pod_kill(victim=victim(pid=5, cgroup=CONTAINER), stack=MEMBER))
+    assert (member.incident, member.order, member.source) == (member.id, None, Source.TP_BTF)
+
+
+def test_a_limit_below_all_recorded_levels_has_no_group_above_it():
+    """By the kernel's word the limit is of a level that is left out; a group further up is not asked for."""
+    levels = (level(CONTAINER, 64 * MIB, None), level(POD, 64 * MIB, None, oom_group=True))
+    report = attributor().report(pod_kill(levels=levels, levels_complete=False, constraint=3, order=0))
+    assert (report.limit, report.group) == (None, None)
+
+
 def test_two_kills_of_one_trigger_are_two_incidents():
     """A chosen victim opens an incident even if its trigger had one before."""
     mine = attributor()

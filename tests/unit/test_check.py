@@ -9,7 +9,7 @@ from oomtracer import check
 from oomtracer.check import CheckResult, Row, Status
 from oomtracer.errors import UnsupportedError
 from oomtracer.kernel.privileges import Capability
-from oomtracer.tracer import HOOKS, Candidate, GroupChoice
+from oomtracer.tracer import HOOKS, SWITCHED_OFF, Candidate, GroupChoice
 
 BOTH = frozenset({Capability.BPF, Capability.PERFMON})
 ROWS = (
@@ -105,7 +105,8 @@ def test_a_load_that_fails_is_a_row_and_not_an_error(monkeypatch):
     monkeypatch.setattr(check, "Tracer", Refused)
     result = check.check(ring_size_bytes=1 << 20)
     assert Row("load", Status.MISSING, "cannot load", "do this") in result.rows
-    assert result.hooks == ()
+    assert result.hooks
+    assert not [hook for hook in result.hooks if hook.used]
 
 
 def group(*reasons: str, required: bool = False) -> GroupChoice:
@@ -131,9 +132,14 @@ def test_a_group_is_told_with_the_hook_in_use_and_why_not_the_others(choice, sta
     assert bool(row.hint) == (status is not Status.OK)
 
 
+def test_whoever_switched_off_what_is_needed_is_told_so():
+    """Another kernel would not help."""
+    assert check._group(group(SWITCHED_OFF, "folded", required=True)).hint == "leave out --disable-hook"
+
+
 def test_every_hook_is_told_to_machines():
     """The JSON lists each hook with its group, whether it is in use and why it cannot be."""
-    hooks = check._hooks((group("refused", "", ""),))
+    hooks = check._hooks((group("refused", "", ""),), loaded=True)
     told = json.loads(check.as_json(CheckResult(ROWS, hooks)))["hooks"]
     assert told == [
         {"name": "0", "group": "g", "used": False, "reason": "refused"},

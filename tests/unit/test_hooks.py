@@ -114,7 +114,7 @@ def test_a_hook_that_was_refused_gives_way_to_the_next():
             FakeKernel(structs={"trace_event_raw_mark_victim": (Member("tgid", 8, 4),)}, events=True),
             "has no pid here",
         ),
-        (EventField("oom", "mark_victim", "pid"), FakeKernel(structs=EVENT), "mount it on"),
+        (EventField("oom", "mark_victim", "pid"), FakeKernel(structs=EVENT), "mounted on"),
         (EventField("oom", "mark_victim", "pid"), FakeKernel(structs=EVENT, events=True), ""),
         (Kprobes(), FakeKernel(), "without kprobes"),
         (Kprobes(), FakeKernel(kprobes=True), ""),

@@ -52,6 +52,22 @@ def counts(one: Pipeline) -> dict[str, int]:
     return {name: getattr(one, name) for name in names if getattr(one, name)}
 
 
+@pytest.mark.parametrize("missing", [None, b"garbage"])
+def test_what_is_missing_ends_what_is_remembered(missing):
+    """After a gap, or a record that was dropped, a further victim joins no run from before."""
+    member = SYMBOLS.stack(stacks.MEMCG_MEMBER)
+    kept = Kept()
+    mine = pipeline(kept)
+    mine.handle(record(1, stack=SYMBOLS.stack(stacks.MEMCG)))
+    mine.handle(record(2, stack=member))
+    if missing:
+        mine.handle(missing)
+    mine.handle(record(4, stack=member))
+    first, joined, alone = kept.reports
+    assert joined.incident == first.id
+    assert alone.incident == alone.id
+
+
 def test_every_report_reaches_every_sink_in_order():
     """One record, one report at each sink, in the kernel's order."""
     first, second = Kept(), Kept()

@@ -18,8 +18,9 @@ from .kernels import PID, TASK, FakeKernel, complete
 class Objects:
     """Stands for every object that is opened; ``refused`` maps a program to the step that refuses it."""
 
-    def __init__(self, refused: dict[str | None, str]) -> None:
+    def __init__(self, refused: dict[str | None, str], number: int = errno.EPERM) -> None:
         self.refused = refused
+        self.number = number
         self.open = 0
         self.loads: list[list[str]] = []
         self.attached: list[str] = []
@@ -62,14 +63,17 @@ class Objects:
 
     def _refuse(self, program: str | None, step: str) -> None:
         if self.refused.get(program) == step:
-            raise LoadError(f"cannot {step} {program}", number=errno.EPERM, log="", program=program)
+            raise LoadError(f"cannot {step} {program}", number=self.number, log="", program=program)
 
 
 def load(
-    monkeypatch: pytest.MonkeyPatch, kernel: FakeKernel, refused: dict[str | None, str]
+    monkeypatch: pytest.MonkeyPatch,
+    kernel: FakeKernel,
+    refused: dict[str | None, str],
+    number: int = errno.EPERM,
 ) -> tuple[Tracer, Objects]:
     """Load on a kernel that refuses some programs."""
-    objects = Objects(refused)
+    objects = Objects(refused, number)
     monkeypatch.setattr(tracer, "BpfObject", objects)
     monkeypatch.setattr(tracer, "check_layout", lambda _btf: None)
     loading = Tracer(ring_size_bytes=4096)
@@ -108,6 +112,14 @@ def test_the_next_hook_of_the_group_takes_over(monkeypatch, step, program, group
     assert program not in objects.attached
     assert objects.flags[-1] is (group != "truth")
     assert objects.open == 1
+
+
+@pytest.mark.parametrize("number", [errno.ENOMEM, errno.EMFILE, errno.EAGAIN])
+def test_what_passes_is_no_refusal(monkeypatch, number):
+    """Short of memory or descriptors, the start fails and says so: no hook is given up for the life of the process."""
+    with pytest.raises(LoadError, match="cannot load signal_generate_task") as caught:
+        load(monkeypatch, complete(), {"signal_generate_task": "load"}, number)
+    assert caught.value.hint
 
 
 def test_each_refusal_costs_one_more_load(monkeypatch):

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+from tests.vm import support
 from tests.vm.guests import Guest, all_guests
 from tests.vm.run import Lab, Result
 
 
 def main() -> int:
-    """Boot the guests asked for, one after the other; 0 if all passed."""
+    """Boot the guests asked for; 0 if all passed."""
     options = _options()
     guests = [guest for guest in all_guests() if _is_asked_for(guest, options)]
     if not guests:
@@ -19,10 +22,12 @@ def main() -> int:
         return 2
     lab = Lab(options.wheels)
     lab.update()
-    results = []
-    for guest in guests:
-        results.append(lab.run(guest, options.test))
-        _tell(results[-1])
+    with ThreadPoolExecutor(options.jobs) as pool:
+        running = [pool.submit(lab.run, guest, options.test) for guest in guests]
+        results = [_told(done.result()) for done in as_completed(running)]
+    if not options.test:  # a part of the tests says nothing of a kernel
+        support.keep(results)
+        support.write()
     return 1 if any(result.faults for result in results) else 0
 
 
@@ -32,6 +37,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--arch", default="")
     parser.add_argument("--kind", default="")
     parser.add_argument("--test", default="", help="further arguments of pytest in the guest")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="guests at a time")
     parser.add_argument("--wheels", type=Path, default=Path("dist"), help="the folder with both wheels")
     return parser.parse_args()
 
@@ -41,12 +47,13 @@ def _is_asked_for(guest: Guest, options: argparse.Namespace) -> bool:
     return all(not want or want == have for want, have in asked)
 
 
-def _tell(result: Result) -> None:
+def _told(result: Result) -> Result:
     verdict = "failed" if result.faults else "passed"
     print(f"{result.guest}: {verdict}, {result.passed} tests in {result.seconds} s, Linux {result.kernel}")
     for fault in result.faults:
         print("  " + fault.replace("\n", "\n  "))
     sys.stdout.flush()
+    return result
 
 
 if __name__ == "__main__":

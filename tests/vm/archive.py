@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from pathlib import Path
 PRIVATE_APT = Path(__file__).parents[2] / "release/private-apt"
 # Debian's names of the architectures.
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+_KEEP_LISTS_SECONDS = 12 * 3600
 _PACKAGE = re.compile(r"^(\S+?)(?::\w+)?:\n  Installed: .*\n  Candidate: ([^(\s]+)$", re.MULTILINE)
 
 
@@ -45,9 +47,11 @@ class Archive:
         _run([PRIVATE_APT, self._directory, *self._suites])
 
     @property
-    def is_known(self) -> bool:
-        """Whether the lists were fetched once."""
-        return self._config.exists()
+    def is_current(self) -> bool:
+        """Whether the lists were fetched lately, for this very directory: versions leave the archive."""
+        if not self._config.exists() or str(self._directory) not in self._config.read_text():
+            return False
+        return time.time() - self._config.stat().st_mtime < _KEEP_LISTS_SECONDS
 
     def newest(self, pattern: str, arch: str) -> Package:
         """The newest package whose whole name fits a regular expression. Raises ArchiveError."""

@@ -19,6 +19,7 @@ class Guest:
     arch: str
     cgroup: str
     hooks: tuple[str, ...]
+    also: tuple[str, ...] = ()
     tests: str = "plain"
     memory_mib: int = 1024
     command_line: str = ""

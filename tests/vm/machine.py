@@ -33,9 +33,12 @@ CONSOLES = {"x86_64": "ttyS0", "aarch64": "ttyAMA0"}
 RESULT_DEVICES = {"x86_64": "/dev/ttyS1", "aarch64": "/dev/ttyS0"}
 # What a healthy kernel never says.
 _SPLAT = re.compile(
-    r"BUG: |WARNING: |Oops|general protection|Kernel panic|soft lockup|detected stalls|blocked for more than"
-    r"|Unable to handle kernel"
+    r"BUG[: ]|WARNING: |Oops|general protection|Kernel panic|soft lockup|detected stalls|self-detected stall"
+    r"|detected expedited stalls|blocked for more than|Unable to handle kernel|Internal error:|refcount_t:|UBSAN:|KASAN:"
+    r"|list_(?:add|del) corruption"
 )
+# Bits of /proc/sys/kernel/tainted (Documentation/admin-guide/tainted-kernels.rst): what a log may have lost.
+TAINTS = {5: "bad page", 7: "died: an oops or a BUG", 9: "a warning", 14: "a soft lockup"}
 
 
 class GuestError(Exception):
@@ -73,7 +76,7 @@ def boot(machine: Machine, directory: Path, deadline_seconds: float) -> dict[str
 
 
 def _command(machine: Machine, console: Path, results: Path) -> list[str]:
-    arguments = f"console={CONSOLES[machine.arch]} loglevel=1 panic=-1 oops=panic {machine.command_line}"
+    arguments = f"console={CONSOLES[machine.arch]} loglevel=1 log_buf_len=16M panic=-1 oops=panic {machine.command_line}"
     return [
         *_MACHINES[machine.arch],
         *_RESULT_PORTS[machine.arch],

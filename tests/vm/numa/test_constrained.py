@@ -12,6 +12,7 @@ from oomtracer.kernel import facts
 from tests.kernel.agent import Agent, Report
 from tests.kernel.conftest import Cgroup
 from tests.kernel.test_reports import assert_agrees
+from tests.kernel.test_storm import kernel_kills
 from tests.kernel.variants import PROBES
 
 if TYPE_CHECKING:
@@ -72,9 +73,11 @@ def test_the_constraint_is_the_kernels(
 ) -> None:
     """Told as the kernel's log tells it where a probe can read it, else as unknown, never as one of the others."""
     with Agent(*hooks) as agent:
+        before = kernel_kills()
         logged: LoggedKill = kernel_log.paced(lambda: kill.make(make_cgroup, grow))
         report: Report = agent.report_of(logged.tid)
         assert agent.stop()[0] == 0
+        agent.log.until(f"kills observed: {kernel_kills() - before}, lost: none")
     assert logged.constraint == kill.constraint
     assert (report["source"] in PROBES) is (not hooks)
     assert report["scope"] == ("unknown" if hooks else kill.scope)

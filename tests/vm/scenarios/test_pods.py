@@ -10,6 +10,7 @@ import pytest
 from tests.kernel.agent import Agent
 from tests.kernel.conftest import MIB
 from tests.kernel.test_reports import assert_agrees
+from tests.kernel.test_storm import kernel_kills
 
 if TYPE_CHECKING:
     from tests.kernel.conftest import CgroupMaker, Grow
@@ -61,8 +62,11 @@ def test_whose_limit_was_hit(
         if mib:
             cgroup.limit(mib * MIB)
     with Agent() as agent:
+        before = kernel_kills()
         logged = kernel_log.paced(lambda: grow(cgroup, "grow", 96 * MIB))
         report = agent.report_of(logged.tid)
+        agent.stop()
+        agent.log.until(f"kills observed: {kernel_kills() - before}, lost: none")
     assert_agrees(report, logged)
     assert report["limit"]["cgroup"] == logged.oom_memcg == paths[limits.hit]
     assert (report["limit"]["owner"], report["limit"]["certain"]) == (limits.owner, True)
