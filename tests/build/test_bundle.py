@@ -66,6 +66,12 @@ def test_host_is_too_old_for_the_wheel(old_host: Path, bundle: Path) -> None:
     assert done.stdout == "True\n", done.stderr
 
 
+def test_bundle_has_the_unit(bundle: Path) -> None:
+    """It is at the same place as in an environment of the wheel."""
+    unit = bundle / "share/oomtracer/oomtracer.service"
+    assert unit.read_text() == (ROOT / "deploy/systemd/oomtracer.service").read_text()
+
+
 def test_bundle_answers_on_an_old_host(old_host: Path, bundle: Path) -> None:
     """The program runs, whatever Python and C library the host has."""
     done = on_host(old_host, bundle, "/opt/oomtracer/bin/oomtracer", "version")

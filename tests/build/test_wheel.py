@@ -13,6 +13,7 @@ import oomtracer
 
 from . import elf
 from .conftest import BUILD_SECONDS
+from .harness import ROOT
 
 pytestmark = pytest.mark.timeout(BUILD_SECONDS)
 
@@ -52,6 +53,12 @@ def run(environment: Path, command: str, *arguments: str | Path) -> subprocess.C
         text=True,
         check=False,
     )
+
+
+def test_the_unit_is_where_the_readme_says(installed: Path) -> None:
+    """An environment in /opt/oomtracer has the unit for systemd in share/oomtracer."""
+    unit = installed / "share/oomtracer/oomtracer.service"
+    assert unit.read_text() == (ROOT / "deploy/systemd/oomtracer.service").read_text()
 
 
 def libraries(wheel: Path) -> dict[str, bytes]:

@@ -80,6 +80,7 @@ class Lab:
         layer, initramfs = directory / "layer.cpio", directory / "initramfs.cpio"
         userland.layer(
             layer,
+            kind=guest.tests,
             arch=guest.arch,
             wheel=self._wheel(guest.arch),
             victim=userland.victim(guest.arch, self.cache),

@@ -30,7 +30,7 @@ PACKAGES = {
     "plain": PLAIN,
     "numa": PLAIN,
     "lockdown": PLAIN,
-    "systemd": (*PLAIN, "dbus", "systemd", "systemd-sysv"),
+    "systemd": (*PLAIN, "crun", "dbus", "systemd", "systemd-sysv"),
     "podman": (*PLAIN, "catatonit", "crun", "podman", "runc"),
 }
 CLUSTER = ("aiohttp", "kubernetes-asyncio", "pyyaml", "yarl")
@@ -80,9 +80,9 @@ def _dependencies() -> list[str]:
 
 
 def layer(
-    path: Path, *, arch: str, wheel: Path, victim: Path, kernel: Kernel, settings: dict[str, str]
+    path: Path, *, kind: str, arch: str, wheel: Path, victim: Path, kernel: Kernel, settings: dict[str, str]
 ) -> None:
-    """The archive with the wheel, the tests, the kernel's modules and this boot's settings."""
+    """The archive with the wheel, the tests, the kernel's modules, this kind's files and this boot's settings."""
     with tempfile.TemporaryDirectory(dir=path.parent) as name:
         directory = Path(name)
         _merged_usr(directory)
@@ -92,6 +92,7 @@ def layer(
         _copy(ROOT / "pyproject.toml", directory / "oomtracer/pyproject.toml")
         _copy(victim, directory / "oomtracer/victim")
         _copy(FILES / "init", directory / "init")
+        _copy(FILES / kind, directory)
         _copy(kernel.modules, directory / "oomtracer/modules")
         (directory / "oomtracer/settings").write_text(
             "".join(f"{name}={shlex.quote(value)}\n" for name, value in settings.items())
@@ -102,6 +103,7 @@ def layer(
 
 def pack(directory: Path, path: Path) -> None:
     """Pack a tree in the form that the kernel unpacks (cpio, newc), owned by root."""
+    directory.chmod(0o755)  # it is the guest's root, and not root's alone
     temporary = path.with_suffix(f".{os.getpid()}")
     with temporary.open("wb") as out:
         names = subprocess.run(
@@ -145,7 +147,8 @@ def _compile(directory: Path) -> None:
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir():
-        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(source, target, symlinks=True, ignore=ignored, dirs_exist_ok=True)
     elif source.exists():
         shutil.copy(source, target)
 

@@ -1,0 +1,157 @@
+"""The packaged oomtracer.service, as the wheel installs it: hardened, reporting, and gone without a trace."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from oomtracer.kernel.privileges import Capability
+from tests.kernel.agent import parse_report
+from tests.kernel.conftest import MIB, wait_until
+from tests.kernel.test_reports import assert_agrees
+from tests.vm.systemd.conftest import show, start_until_killed, systemctl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.kernel.agent import Report
+    from tests.kernel.kernel_log import KernelLog, LoggedKill
+    from tests.vm.systemd.conftest import Units
+
+UNIT = "oomtracer.service"
+# As the README installs it; in a guest a link to where pip has put the wheel's files.
+PACKAGED = Path("/opt/oomtracer/share/oomtracer", UNIT)
+DEFAULTS = Path("/etc/default/oomtracer")
+NEEDED = {Capability.BPF, Capability.PERFMON, Capability.SYSLOG}
+
+
+@pytest.fixture
+def service() -> Iterator[str]:
+    """The unit, installed as the README says; stopped and forgotten afterwards."""
+    systemctl("enable", str(PACKAGED))
+    yield UNIT
+    systemctl("stop", UNIT)
+    systemctl("disable", UNIT)
+    DEFAULTS.unlink(missing_ok=True)
+
+
+def journal(*fields: str) -> list[str]:
+    """What the unit has written: all, or what fits some fields of the journal."""
+    command = ["journalctl", "--output=cat", "--no-pager", *(fields or ("--unit", UNIT))]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def said() -> list[str]:
+    """What its running process has said since it was started."""
+    return journal(f"_PID={show(UNIT, 'MainPID')}")
+
+
+def start(unit: str) -> None:
+    """Start the unit and wait until it traces."""
+
+    def traces() -> bool:
+        if show(unit, "NRestarts") != "0":
+            pytest.fail("\n".join(journal()))
+        return any("tracing OOM kills" in line for line in said())
+
+    systemctl("start", unit)
+    wait_until(traces, "it traces", 60)
+
+
+def loaded() -> list[dict[str, Any]]:
+    """Programs of ours that are in the kernel, by their map of events; systemd has others."""
+    shown = subprocess.run(["bpftool", "map", "show", "--json"], capture_output=True, text=True, check=True)
+    return [each for each in json.loads(shown.stdout) if each["type"] == "ringbuf"]
+
+
+def test_systemd_finds_no_fault_in_it() -> None:
+    """systemd-analyze verify has nothing to say."""
+    done = subprocess.run(
+        ["systemd-analyze", "verify", PACKAGED], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_its_exposure_is_low() -> None:
+    """systemd-analyze security gives it less than 4 of 10."""
+    command = ["systemd-analyze", "security", "--offline=yes", "--no-pager", "--threshold=39", PACKAGED]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_it_has_three_capabilities_and_no_root(service: str) -> None:
+    """What it runs with: another user than root, the three that tracing takes, nothing to gain, locked memory."""
+    start(service)
+    status = Path("/proc", show(service, "MainPID"), "status").read_text()
+    fields = {name: value.split() for name, _, value in (line.partition(":") for line in status.splitlines())}
+    expected = f"{sum(1 << capability for capability in NEEDED):016x}"
+    assert [fields[name] for name in ("CapEff", "CapPrm", "CapBnd")] == [[expected]] * 3
+    assert "0" not in fields["Uid"]
+    assert (fields["NoNewPrivs"], fields["Seccomp"]) == (["1"], ["2"])
+    assert int(fields["VmLck"][0]) > 0
+    assert Path("/proc", show(service, "MainPID"), "oom_score_adj").read_text() == "-999\n"
+    assert Path("/var/lib/oomtracer").is_dir()
+
+
+def kill_another(units: Units, victim: str, kernel_log: KernelLog) -> tuple[Report, LoggedKill]:
+    """Have a process of another unit killed; what the agent has written to the journal, and what the kernel."""
+    grow = f"ExecStart={victim} /dev/null grow {64 * MIB}"
+    units.write("nightly.service", "[Service]", grow, "MemoryMax=16M", "MemorySwapMax=0")
+    logged = kernel_log.kill_of(start_until_killed("nightly.service"))
+
+    def reports() -> list[str]:
+        return [line for line in said() if line.startswith("{")]
+
+    wait_until(lambda: len(reports()) > 0, "the report is in the journal")
+    report = parse_report(reports()[0])
+    assert (report["victim"]["tid"], report["workload"]["unit"]) == (logged.tid, "nightly.service")
+    return report, logged
+
+
+def test_it_reports_a_kill_to_the_journal(
+    service: str, units: Units, victim: str, kernel_log: KernelLog
+) -> None:
+    """A complete report, with symbols, as one line of the journal."""
+    start(service)
+    report, logged = kill_another(units, victim, kernel_log)
+    assert_agrees(report, logged)
+    assert (report["limit"]["owner"], report["limit"]["certain"]) == ("unit", True)
+    assert any(frame.startswith("oom_kill_process+") for frame in report["kernel_stack"])
+
+
+def test_it_takes_its_settings_from_a_file(service: str) -> None:
+    """A variable in /etc/default/oomtracer is a flag; a wrong one ends the start, which is not tried again."""
+    DEFAULTS.parent.mkdir(exist_ok=True)
+    DEFAULTS.write_text("OOMTRACER_NODE_NAME=set-by-file\n")
+    start(service)
+    assert any("tracing OOM kills on set-by-file" in line for line in said())
+    systemctl("stop", service)
+    DEFAULTS.write_text("OOMTRACER_RING_SIZE=nonsense\n")
+    systemctl("start", service, check=False)
+    wait_until(lambda: show(service, "ActiveState") == "failed", "it has given up")
+    assert (show(service, "ExecMainStatus"), show(service, "NRestarts")) == ("2", "0")
+    systemctl("reset-failed", service)
+
+
+def test_nothing_stays_behind(service: str) -> None:
+    """Stopped, it ends with 0, and its programs and maps are gone from the kernel."""
+    assert loaded() == []
+    start(service)
+    assert loaded() != []
+    systemctl("stop", service)
+    assert (show(service, "ActiveState"), show(service, "ExecMainStatus")) == ("inactive", "0")
+    wait_until(lambda: loaded() == [], "the kernel has let go of the maps")
+
+
+def test_what_would_hide_the_kernels_symbols(
+    service: str, units: Units, victim: str, kernel_log: KernelLog
+) -> None:
+    """Why the unit has no ProtectKernelTunables=: with it /proc/kallsyms is hidden, and no stack is known."""
+    units.write(f"{service}.d/tunables.conf", "[Service]", "ProtectKernelTunables=yes")
+    start(service)
+    report, _ = kill_another(units, victim, kernel_log)
+    assert report["kernel_stack"] is None
