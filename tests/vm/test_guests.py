@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 GUESTS = [guest for guest in all_guests() if guest.ci]
-# The whole of `make test` is to end in a quarter of an hour; `make vm` runs these too.
-LEFT_OUT = ("test_check.py", "test_privileges.py", "test_selftest.py")
 # The first test waits for wheels, kernels and userlands, too.
 pytestmark = pytest.mark.timeout(2400)
 
@@ -25,9 +23,8 @@ pytestmark = pytest.mark.timeout(2400)
 @pytest.fixture(scope="session")
 def booted(lab: Lab) -> Iterator[dict[str, Future[Result]]]:
     """Every guest, booted side by side as far as there are processors."""
-    selection = " ".join(f"--ignore tests/kernel/{name}" for name in LEFT_OUT)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield {guest.name: pool.submit(lab.run, guest, selection, brief=True) for guest in GUESTS}
+        yield {guest.name: pool.submit(lab.run, guest, brief=True) for guest in GUESTS}
 
 
 @pytest.mark.parametrize("guest", GUESTS, ids=lambda guest: guest.name)
