@@ -74,6 +74,7 @@ class Tracer:
         self.choices: tuple[GroupChoice, ...] = ()
         self._ring_size_bytes = ring_size_bytes
         self._disabled_hooks = disabled_hooks
+        self._refused: list[tuple[Hook, LoadError]] = []
         self._stack = ExitStack()
         self._loaded = False
         self._counted = Counted()
@@ -112,8 +113,7 @@ class Tracer:
                     raise explained(error) from error
                 refusals.setdefault(hook.group, error)
                 self._rule_out(hook, f"the kernel refuses it: {errno_name(error.number)}")
-                level = logging.INFO if hook.group == CONTEXT else logging.WARNING
-                logger.log(level, "%s is refused: %s", hook.name, error.message)
+                self._refused.append((hook, error))
 
     def _require_hooks(self, refusals: Mapping[str, LoadError]) -> None:
         for choice in self.choices:
@@ -149,6 +149,9 @@ class Tracer:
         return opened
 
     def _tell_choices(self) -> None:
+        for hook, error in self._refused:
+            level = logging.INFO if hook.group == CONTEXT else logging.WARNING
+            logger.log(level, "%s is refused: %s", hook.name, error.message)
         for choice in self.choices:
             if choice.hook:
                 logger.info("attached %s: %s", choice.hook.name, choice.hook.adds)

@@ -150,3 +150,15 @@ def test_without_a_victim_hook_nothing_is_opened(monkeypatch):
     """Where none fits, the error says why not, hook by hook."""
     with pytest.raises(UnsupportedError, match="no hook for the victim group: tp_btf/mark_victim: "):
         load(monkeypatch, FakeKernel({"signal_generate": TASK["mark_victim"]}), {})
+
+
+@pytest.mark.parametrize(
+    ("program", "level"), [("signal_generate_task", "WARNING"), ("out_of_memory_fentry", "INFO")]
+)
+def test_a_refusal_is_told_once_all_is_loaded(monkeypatch, caplog, program, level):
+    """Reports that say less are worth a warning; where nothing works the error alone is told, in its two lines."""
+    caplog.set_level("INFO")
+    loading, _ = load(monkeypatch, complete(), {program: "load"})
+    assert not caplog.records
+    loading._tell_choices()
+    assert [record.levelname for record in caplog.records if "is refused" in record.message] == [level]
