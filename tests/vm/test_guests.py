@@ -23,8 +23,14 @@ pytestmark = pytest.mark.timeout(2400)
 @pytest.fixture(scope="session")
 def booted(lab: Lab) -> Iterator[dict[str, Future[Result]]]:
     """Every guest, booted side by side as far as there are processors."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield {guest.name: pool.submit(lab.run, guest, brief=True) for guest in GUESTS}
+    pool = ThreadPoolExecutor(os.cpu_count())
+    yield {guest.name: pool.submit(lab.run, guest, brief=True) for guest in GUESTS}
+    pool.shutdown(cancel_futures=True)
+
+
+def test_they_are_started(booted: dict[str, Future[Result]]) -> None:
+    """The first test of a whole run: guests boot while the others go on."""
+    assert set(booted) == {guest.name for guest in GUESTS}
 
 
 @pytest.mark.parametrize("guest", GUESTS, ids=lambda guest: guest.name)
