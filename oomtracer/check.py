@@ -134,13 +134,18 @@ def _group(choice: GroupChoice) -> Row:
             else "use a kernel from the support table in the README"
         )
         return Row(subject, Status.MISSING, choice.reason, hint)
-    hint = "kills are told all the same; README, Hooks, tells what reports say less without this group"
+    hint = "kills are told all the same; README, How it works, tells what reports say less without this group"
     return Row(subject, Status.REDUCED, choice.reason, hint)
 
 
 def _hooks(choices: tuple[GroupChoice, ...], *, loaded: bool) -> tuple[HookRow, ...]:
     return tuple(
-        HookRow(each.hook.name, choice.group, loaded and each.hook is choice.hook, each.reason)
+        HookRow(
+            each.hook.name,
+            choice.group,
+            loaded and each.hook is choice.hook,
+            each.reason or ("" if loaded else "not tried"),
+        )
         for choice in choices
         for each in choice.candidates
     )
@@ -152,8 +157,10 @@ def _capabilities() -> Row:
     except OomTracerError as error:
         return Row("capabilities", Status.MISSING, error.message, error.hint)
     names = ", ".join(f"CAP_{capability.name}" for capability in Capability if capability in have) or "none"
-    if not {Capability.BPF, Capability.PERFMON} <= have:
-        return Row("capabilities", Status.MISSING, names, "run as root, or grant CAP_BPF and CAP_PERFMON")
+    missing = [f"CAP_{each.name}" for each in (Capability.BPF, Capability.PERFMON) if each not in have]
+    if missing:
+        found = f"no {' and '.join(missing)}; there: {names}"
+        return Row("capabilities", Status.MISSING, found, "run as root, or grant CAP_BPF and CAP_PERFMON")
     return Row("capabilities", Status.OK, names)
 
 

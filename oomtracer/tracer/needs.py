@@ -92,7 +92,7 @@ class EventField:
         if self.member not in {member.name for member in members}:
             return f"the event {self.category}/{self.name} has no {self.member} here"
         if not kernel.has_event(self.category, self.name):
-            return f"tracefs does not show {self.category}/{self.name} (mounted on /sys/kernel/tracing, and readable)"
+            return f"no event {self.category}/{self.name}: tracefs must be mounted on /sys/kernel/tracing, and readable"
         return ""
 
 

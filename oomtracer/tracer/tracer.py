@@ -123,7 +123,7 @@ class Tracer:
                 raise explained(refusals[choice.group])
             raise UnsupportedError(
                 f"no hook for the {choice.group} group: {choice.reason}",
-                hint="`oomtracer check` shows what this kernel has; leave out --disable-hook where it was given",
+                hint="use a kernel of the table in the README, or leave out --disable-hook where it was given",
             )
 
     def _rule_out(self, hook: Hook, reason: str) -> None:

@@ -63,6 +63,7 @@ def test_capabilities_are_judged_by_what_loading_needs(monkeypatch, have, status
     row = check._capabilities()
     assert row.status is status
     assert bool(row.hint) == (status is Status.MISSING)
+    assert ("no CAP_" in row.found) == (status is Status.MISSING)
 
 
 @pytest.mark.parametrize(

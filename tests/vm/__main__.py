@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from tests.vm import support
+from tests.vm.archive import ArchiveError
 from tests.vm.guests import Guest, all_guests
 from tests.vm.run import Lab, Result
 
@@ -21,7 +22,11 @@ def main() -> int:
         print("error: no such guest\nhint: tests/vm/guests.toml lists them", file=sys.stderr)
         return 2
     lab = Lab(options.wheels)
-    lab.update()
+    try:
+        lab.update()
+    except ArchiveError as error:
+        print(f"error: {error}\nhint: look at the network and at apt-get update", file=sys.stderr)
+        return 1
     with ThreadPoolExecutor(options.jobs) as pool:
         running = [pool.submit(lab.run, guest, options.test, brief=options.brief) for guest in guests]
         results = [_told(done.result()) for done in as_completed(running)]

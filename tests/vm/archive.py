@@ -41,17 +41,22 @@ class Archive:
         self._directory = directory.absolute()
         self._suites = tuple(suites)
         self._config = self._directory / "apt.conf"
+        self._updated = (
+            self._directory / "updated"
+        )  # written last: nothing else tells that all lists are there
 
     def update(self) -> None:
         """Fetch the lists of the suites anew. Raises ArchiveError."""
+        self._updated.unlink(missing_ok=True)
         _run([PRIVATE_APT, self._directory, *self._suites])
+        self._updated.write_text(str(self._directory))
 
     @property
     def is_current(self) -> bool:
         """Whether the lists were fetched lately, for this very directory: versions leave the archive."""
-        if not self._config.exists() or str(self._directory) not in self._config.read_text():
+        if not self._updated.exists() or self._updated.read_text() != str(self._directory):
             return False
-        return time.time() - self._config.stat().st_mtime < _KEEP_LISTS_SECONDS
+        return time.time() - self._updated.stat().st_mtime < _KEEP_LISTS_SECONDS
 
     def newest(self, pattern: str, arch: str) -> Package:
         """The newest package whose whole name fits a regular expression. Raises ArchiveError."""

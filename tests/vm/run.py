@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from tests.vm import userland
-from tests.vm.archive import Archive, unpack
+from tests.vm.archive import Archive, ArchiveError, unpack
 from tests.vm.guests import Guest
 from tests.vm.kernels import SUITES, Kernel, fetch_kernel
 from tests.vm.machine import RESULT_DEVICES, TAINTS, GuestError, Machine, boot, splats
@@ -129,7 +129,9 @@ class Lab:
             shutil.copy(found, path)
 
     def _wheel(self, arch: str) -> Path:
-        [found] = self._wheels.glob(f"*_{arch}.whl")
+        found = next(self._wheels.glob(f"*_{arch}.whl"), None)
+        if found is None:
+            raise ArchiveError(f"no wheel for {arch} in {self._wheels}: run `make wheels`")
         return found
 
     def run(self, guest: Guest, selection: str = "", *, brief: bool = False) -> Result:
@@ -139,8 +141,12 @@ class Lab:
         directory.mkdir(parents=True, exist_ok=True)
         result = Result(guest=guest.name, arch=guest.arch, cgroup=guest.cgroup, tests=guest.tests)
         result.brief = brief and guest.tests in BRIEF
-        with self._preparing:
-            kernel, machine = self.prepare(guest, directory, f"{SELECTIONS[guest.tests]} {selection}")
+        try:
+            with self._preparing:
+                kernel, machine = self.prepare(guest, directory, f"{SELECTIONS[guest.tests]} {selection}")
+        except (ArchiveError, subprocess.CalledProcessError) as error:
+            result.faults = [f"it cannot be made: {error}"]
+            return result
         result.kernel = kernel.package.version
         start = time.monotonic()
         try:
