@@ -11,6 +11,7 @@ from oomtracer import __version__
 from oomtracer.cli import flags
 from oomtracer.cli.streams import tell
 from oomtracer.config import (
+    Backfill,
     Config,
     KubernetesMode,
     LogLevel,
@@ -18,6 +19,7 @@ from oomtracer.config import (
     OnUnsupported,
     OutputFormat,
     PodMetrics,
+    parse_directory,
     parse_ring_size,
 )
 from oomtracer.config.cluster import DEFAULT_OPT_OUT_ANNOTATION, DEFAULT_PROTECTED_NAMESPACES
@@ -45,6 +47,11 @@ def run(  # noqa: PLR0913 - one parameter for each flag
     ring_size: flags.RingSize = "1MiB",
     disable_hook: flags.DisableHook = _NO_HOOKS,
     on_unsupported: flags.Unsupported = OnUnsupported.EXIT,
+    pin_path: flags.PinPath = "",
+    state_dir: flags.StateDir = "",
+    state_max_size: flags.StateMaxSize = "64MiB",
+    state_max_age: flags.StateMaxAge = "720h",
+    backfill: flags.BackfillFlag = Backfill.AUTO,
     log_level: flags.Level = LogLevel.INFO,
     kubernetes: flags.Kubernetes = KubernetesMode.AUTO,
     kubeconfig: flags.Kubeconfig = "",
@@ -73,6 +80,7 @@ def run(  # noqa: PLR0913 - one parameter for each flag
     _require_linux()
     from oomtracer import app
     from oomtracer.cli.cluster import ClusterFlags, MarkingFlags, cluster_of
+    from oomtracer.cli.state import state_of
     from oomtracer.tracer import hook_names
 
     cluster = cluster_of(
@@ -103,6 +111,7 @@ def run(  # noqa: PLR0913 - one parameter for each flag
             require_admission_policy=require_admission_policy,
         ),
     )
+    state = state_of(state_dir, max_size=state_max_size, max_age=state_max_age)
     app.run(
         Config(
             output=output,
@@ -112,6 +121,9 @@ def run(  # noqa: PLR0913 - one parameter for each flag
             on_unsupported=on_unsupported,
             disabled_hooks=hook_names(disable_hook),
             cluster=cluster,
+            pin_path=parse_directory(pin_path, flag="--pin-path"),
+            state=state,
+            backfill=backfill is Backfill.ON or (backfill is Backfill.AUTO and state is not None),
         )
     )
 

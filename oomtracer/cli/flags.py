@@ -6,7 +6,15 @@ from typing import Annotated, Any
 
 import typer
 
-from oomtracer.config import KubernetesMode, LogLevel, MarkOn, OnUnsupported, OutputFormat, PodMetrics
+from oomtracer.config import (
+    Backfill,
+    KubernetesMode,
+    LogLevel,
+    MarkOn,
+    OnUnsupported,
+    OutputFormat,
+    PodMetrics,
+)
 
 
 def _flag(text: str, variable: str, *names: str, others: tuple[str, ...] = ()) -> Any:
@@ -51,6 +59,22 @@ Unsupported = Annotated[
         "Where this kernel or these privileges cannot trace: exit with 3, or stay up idle, not ready.",
         "ON_UNSUPPORTED",
     ),
+]
+PinPath = Annotated[
+    str,
+    _flag(
+        "Keep tracing in the kernel while the agent is away: a directory below /sys/fs/bpf; empty: off.",
+        "PIN_PATH",
+    ),
+]
+StateDir = Annotated[
+    str, _flag("Keep reports and what is not delivered yet in this directory; empty: in memory.", "STATE_DIR")
+]
+StateMaxSize = Annotated[str, _flag("Size of the journal in --state-dir.", "STATE_MAX_SIZE")]
+StateMaxAge = Annotated[str, _flag("Older reports leave the journal.", "STATE_MAX_AGE")]
+BackfillFlag = Annotated[
+    Backfill,
+    _flag("Tell kills of this boot that only the kernel's log knows; auto: with --state-dir.", "BACKFILL"),
 ]
 
 Kubernetes = Annotated[

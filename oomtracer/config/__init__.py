@@ -2,12 +2,30 @@
 
 from oomtracer.config.cluster import Cluster, KeyValue, Marking, MarkOn, PodMetrics, Rate
 from oomtracer.config.keys import check_key, parse_annotation, parse_label
-from oomtracer.config.model import Config, KubernetesMode, LogLevel, OnUnsupported, OutputFormat
-from oomtracer.config.sizes import DEFAULT_RING_SIZE_BYTES, parse_ring_size, parse_size
-from oomtracer.config.times import parse_duration, parse_rate
+from oomtracer.config.model import (
+    Backfill,
+    Config,
+    KubernetesMode,
+    LogLevel,
+    OnUnsupported,
+    OutputFormat,
+    State,
+)
+from oomtracer.config.paths import parse_directory
+from oomtracer.config.sizes import (
+    DEFAULT_RING_SIZE_BYTES,
+    DEFAULT_STATE_MAX_BYTES,
+    parse_ring_size,
+    parse_size,
+    parse_state_size,
+)
+from oomtracer.config.times import DEFAULT_STATE_MAX_AGE_S, parse_duration, parse_rate
 
 __all__ = [
     "DEFAULT_RING_SIZE_BYTES",
+    "DEFAULT_STATE_MAX_AGE_S",
+    "DEFAULT_STATE_MAX_BYTES",
+    "Backfill",
     "Cluster",
     "Config",
     "KeyValue",
@@ -19,11 +37,14 @@ __all__ = [
     "OutputFormat",
     "PodMetrics",
     "Rate",
+    "State",
     "check_key",
     "parse_annotation",
+    "parse_directory",
     "parse_duration",
     "parse_label",
     "parse_rate",
     "parse_ring_size",
     "parse_size",
+    "parse_state_size",
 ]

@@ -8,7 +8,9 @@ import re
 from oomtracer.errors import UsageError
 
 DEFAULT_RING_SIZE_BYTES = 1 << 20
+DEFAULT_STATE_MAX_BYTES = 64 << 20
 _MAX_RING_SIZE_BYTES = 1 << 30
+_MIN_STATE_BYTES, _MAX_STATE_BYTES = 1 << 20, 1 << 40
 # One record of a kill with paths of its own takes 6,904 bytes.
 _MIN_RING_SIZE_BYTES = 8 << 10
 _SIZE = re.compile(r"([0-9]{1,12}) ?(?:([KMG])(?:i?B)?|B)?", re.IGNORECASE | re.ASCII)
@@ -36,5 +38,15 @@ def parse_ring_size(text: str, *, flag: str = "--ring-size") -> int:
         raise UsageError(
             f"{flag}: {text[:100]!a} is not a power of two from {smallest} bytes to 1 GiB",
             hint=f"write {flag}=1MiB, or leave it out",
+        )
+    return size
+
+
+def parse_state_size(text: str, *, flag: str = "--state-max-size") -> int:
+    """The bytes that a journal may take: from 1 MiB to 1 TiB. Raises UsageError."""
+    size = parse_size(text, flag=flag)
+    if not _MIN_STATE_BYTES <= size <= _MAX_STATE_BYTES:
+        raise UsageError(
+            f"{flag}: {text[:100]!a} is not from 1 MiB to 1 TiB", hint=f"write {flag}=64MiB, or leave it out"
         )
     return size

@@ -7,6 +7,7 @@ import re
 from oomtracer.config.cluster import Rate
 from oomtracer.errors import UsageError
 
+DEFAULT_STATE_MAX_AGE_S = 720 * 3600.0
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PART = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h|d)"
 _DURATION = re.compile(rf"(?:{_PART})+", re.ASCII)

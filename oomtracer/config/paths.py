@@ -1,0 +1,20 @@
+"""Directories that flags name."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from oomtracer.errors import UsageError
+
+
+def parse_directory(text: str, *, flag: str) -> Path | None:
+    """An absolute path; None for an empty text. Raises UsageError for what can be no directory of ours."""
+    if not text:
+        return None
+    if "\0" in text:
+        raise UsageError(f"{flag}: a path has no NUL", hint=f"write {flag}=/an/absolute/path")
+    path = Path(os.path.abspath(text))  # noqa: PTH100 - resolve() would follow links that are not there yet
+    if path == Path("/"):
+        raise UsageError(f"{flag}: / is no directory of ours", hint=f"write {flag}=/an/absolute/path")
+    return path
