@@ -159,7 +159,7 @@ class _App:
         sinks: list[Sink] = [names] if names else told
         self._pipeline = Pipeline(attributor, [*([metrics] if metrics else []), *sinks])
         protect()
-        intake = Intake(self._tracer, self._pipeline.handle)
+        intake = Intake(self._tracer, self._pipeline)
         draining = asyncio.create_task(intake.run(), name="intake")
         self._fault = ""
         logger.info("tracing OOM kills on %s, Linux %s", self._config.node_name, os.uname().release)

@@ -1,10 +1,17 @@
-"""Moves records from the ring to the pipeline, and gives their room back to the kernel."""
+"""Moves records from the ring into the journal and to the pipeline.
+
+Raw records are stored first, then their room is given back to the kernel, and only then is looked at what they say: a slow
+lookup never holds the ring, and what dies in between is read or attributed again.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from oomtracer.events import OomReport
+from oomtracer.pipeline.pipeline import Pipeline
 
 
 class Record(Protocol):
@@ -31,6 +38,13 @@ class Batch(Protocol):
         """Oldest first; empty where there are none now."""
 
 
+class Attributed(NamedTuple):
+    """What became of a record: its report, None where there is none to be told."""
+
+    position: int
+    report: OomReport | None
+
+
 class Source(Protocol):
     """Where records come from. Whoever reads twice without a release in between gets what follows."""
 
@@ -44,14 +58,27 @@ class Source(Protocol):
         """Wait until there is more, or ``woken`` is set."""
 
 
+class Book(Protocol):
+    """Where what was read and what was told outlasts the process; each call returns once that is so."""
+
+    async def store(self, batch: Batch) -> None:
+        """Keep raw records; those kept before stay as they are."""
+
+    async def enter(self, ring: str, told: Sequence[Attributed]) -> Sequence[bool]:
+        """Keep the reports of stored records, and tell which were not there yet."""
+
+
 class Intake:
     """One direction, one batch after the other; the loop gets its turn in between."""
 
-    def __init__(self, source: Source, take: Callable[[str, bytes], None]) -> None:
+    def __init__(self, source: Source, pipeline: Pipeline, book: Book | None = None) -> None:
         self._source = source
-        self._take = take
+        self._pipeline = pipeline
+        self._book = book
         self._stopping = False
         self._woken = asyncio.Event()
+        self.caught_up = asyncio.Event()
+        """Set once there was nothing more to read."""
 
     async def run(self) -> None:
         """Take records until ``stop``. Raises the OomTracerError of a source that cannot be read any more."""
@@ -72,8 +99,22 @@ class Intake:
 
     async def _step(self) -> bool:
         batch = self._source.read()
+        if not batch.records:
+            self.caught_up.set()
+        elif self._book:
+            await self._book.store(batch)
         self._source.release()
-        for record in batch.records:
-            self._take(batch.ring, record.data)
-        await asyncio.sleep(0)  # a storm must not hold up /healthz
+        await self.take(batch)
         return bool(batch.records)
+
+    async def take(self, batch: Batch) -> None:
+        """Attribute and tell records that are stored already."""
+        told = [
+            Attributed(record.position, self._pipeline.attribute(batch.ring, record.data))
+            for record in batch.records
+        ]
+        is_new = await self._book.enter(batch.ring, told) if self._book and told else [True] * len(told)
+        for each, new in zip(told, is_new, strict=True):
+            if each.report and new:
+                self._pipeline.tell(each.report)
+        await asyncio.sleep(0)  # a storm must not hold up /healthz

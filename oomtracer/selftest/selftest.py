@@ -95,7 +95,7 @@ async def _selftest(disabled_hooks: frozenset[str]) -> SelftestResult:
         tracer = Tracer(ring_size_bytes=RING_BYTES, disabled_hooks=disabled_hooks)
         with result.step("load and attach"):
             stack.enter_context(tracer)
-        intake = Intake(tracer, pipeline.handle)
+        intake = Intake(tracer, pipeline)
         draining = asyncio.create_task(intake.run(), name="intake")
         stack.callback(draining.cancel)
         cgroups = stack.enter_context(ExitStack())

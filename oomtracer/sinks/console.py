@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from oomtracer.events import Outcome, Scope, WorkloadKind
 from oomtracer.printable import printable, size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from oomtracer.events import CgroupLevel, Limit, OomReport, Workload
     from oomtracer.sinks.output import OutputWriter
@@ -134,9 +135,11 @@ def _level_line(level: CgroupLevel) -> str:
 class Console:
     """Writes each report as a block of text."""
 
-    def __init__(self, writer: OutputWriter) -> None:
+    def __init__(self, writer: OutputWriter, on_written: Callable[[OomReport], None] | None = None) -> None:
+        """``on_written`` is told of each report that standard output has taken whole."""
         self._writer = writer
+        self._on_written = on_written or (lambda _: None)
 
     def emit(self, report: OomReport) -> None:
         """Write one report."""
-        self._writer.write(block(report).encode("utf-8", "replace"))
+        self._writer.write(block(report).encode("utf-8", "replace"), partial(self._on_written, report))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from oomtracer.events import CgroupLevel, Group, Limit, Owner, Victim, Workload
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from oomtracer.events import OomReport
     from oomtracer.sinks.output import OutputWriter
 
@@ -78,9 +81,11 @@ def json_line(report: OomReport) -> bytes:
 class JsonLines:
     """Writes each report as one line."""
 
-    def __init__(self, writer: OutputWriter) -> None:
+    def __init__(self, writer: OutputWriter, on_written: Callable[[OomReport], None] | None = None) -> None:
+        """``on_written`` is told of each report that standard output has taken whole."""
         self._writer = writer
+        self._on_written = on_written or (lambda _: None)
 
     def emit(self, report: OomReport) -> None:
         """Write one report."""
-        self._writer.write(json_line(report))
+        self._writer.write(json_line(report), partial(self._on_written, report))

@@ -13,8 +13,11 @@ import errno
 import logging
 import os
 import select
+import stat
 import weakref
 from collections import deque
+from collections.abc import Callable
+from pathlib import Path
 
 from oomtracer.errors import OutputError, errno_name
 
@@ -41,7 +44,7 @@ class OutputWriter:
         self._fd = fd if terminal is None else terminal
         self._name = name
         self._queue_bytes = queue_bytes
-        self._queue: deque[bytes] = deque()
+        self._queue: deque[tuple[bytes, Callable[[], None]]] = deque()
         self._waiting = False
         self._losing = False
         self._poll = select.poll()
@@ -49,12 +52,15 @@ class OutputWriter:
         self._drained = asyncio.Event()
         self._drained.set()
 
-    def write(self, report: bytes) -> None:
-        """Queue one report, and write as much as there is room for now."""
+    def write(self, report: bytes, on_written: Callable[[], None] = lambda: None) -> None:
+        """Queue one report, and write as much as there is room for now.
+
+        ``on_written`` is called once all of it is written; never, if it is lost.
+        """
         if self.failed.done() or self.queued_bytes + len(report) > self._queue_bytes:
             self._lose_one()
             return
-        self._queue.append(report)
+        self._queue.append((report, on_written))
         self.queued_bytes += len(report)
         self._drained.clear()
         if not self._waiting:
@@ -92,13 +98,14 @@ class OutputWriter:
         return None
 
     def _write_chunk(self) -> None:
-        head = self._queue[0]
+        head, on_written = self._queue[0]
         written = os.write(self._fd, head[:CHUNK_BYTES])
         self.queued_bytes -= written
         if written == len(head):
             self._queue.popleft()
+            on_written()
         else:
-            self._queue[0] = head[written:]
+            self._queue[0] = head[written:], on_written
 
     def _wait(self) -> None:
         if not self._waiting:
@@ -118,6 +125,19 @@ class OutputWriter:
         if not self.failed.done():
             self.failed.set_exception(error)
         self._drained.set()
+
+
+def ends_within_a_line(fd: int) -> bool:
+    """Whether a descriptor is a file whose last line was cut off, as by a process that was killed while it wrote."""
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or not status.st_size:
+            return False
+        # The descriptor itself may be open for writing alone.
+        with Path(f"/proc/self/fd/{fd}").open("rb", buffering=0) as file:
+            return os.pread(file.fileno(), 1, status.st_size - 1) != b"\n"
+    except OSError:  # not ours to read
+        return False
 
 
 def _own_terminal(fd: int) -> int | None:
