@@ -97,11 +97,15 @@ def is_blank(connection: sqlite3.Connection) -> bool:
 
 
 def take_in(connection: sqlite3.Connection) -> int:
-    """Add the reports of the attached database ``older`` that are not here; tell how many.
+    """Add what the attached database ``older`` has and this one has not; tell how many reports.
 
-    Deliveries that were owed are not taken up again: days may have passed, and the mark's and the Event's time with
-    them.
+    Deliveries that were owed are not taken up again: days may have passed, and the time of the mark and of the
+    Event with them.
     """
+    connection.execute(
+        "INSERT OR IGNORE INTO main.records (ring, seq, record)"
+        " SELECT ring, seq, record FROM older.records WHERE done = 0 ORDER BY n"
+    )
     columns = [row[1] for row in connection.execute("PRAGMA table_info(reports)")]
     same = ", ".join(name for name in columns if name not in ("n", "pending"))
     return connection.execute(
