@@ -132,6 +132,11 @@ struct oom_counters {
 	uint64_t ring_full;    /* records that found no room in the ring */
 	uint64_t second_kills; /* of processes marked before: the kernel counts these again */
 	uint64_t not_found;    /* records of a pid whose task was not found */
+	/* Counted whatever becomes of the record; no outcome is known unless the program sees signals. */
+	uint64_t kills;	     /* OOM_OUTCOME_KILLED: with second_kills, what /proc/vmstat oom_kill counts */
+	uint64_t marks;	     /* OOM_OUTCOME_MARKED */
+	uint64_t shared;     /* OOM_OUTCOME_SHARED */
+	uint64_t over_share; /* records left out of a ring that was half full, for other pods' to fit in */
 };
 
 #endif

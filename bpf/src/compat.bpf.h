@@ -116,4 +116,31 @@ static __always_inline struct cgroup_subsys_state *cgroup_memory_css(struct cgro
 	return memory_element(__builtin_preserve_access_index(&cgrp->subsys));
 }
 
+/*
+ * How many OOM kills the kernel has counted for the cgroup that this memory is charged to, itself alone
+ * (memory.events.local). 0 where it cannot be told: without the memory controller nobody owns memory.
+ *
+ * commit 1e577f970f66 ("mm, memcg: introduce memory.events.local") (in v5.2) brought the counter; its
+ * index is another one in many releases.
+ */
+static __always_inline __u64 kills_counted(struct mm_struct *mm)
+{
+	struct cgroup_subsys_state *css;
+	struct mem_cgroup *memcg = NULL;
+	__u64 count = 0;
+
+	if (!bpf_core_field_exists(mm->owner) || !bpf_core_field_exists(memcg->memory_events_local) ||
+	    !bpf_core_enum_value_exists(enum memcg_memory_event, MEMCG_OOM_KILL))
+		return 0;
+	css = memory_css(BPF_CORE_READ(mm, owner));
+	if (!css)
+		return 0;
+	memcg = (void *)css - bpf_core_field_offset(struct mem_cgroup, css);
+	bpf_probe_read_kernel(&count, sizeof(count),
+			      (void *)memcg + bpf_core_field_offset(struct mem_cgroup, memory_events_local) +
+				      bpf_core_enum_value(enum memcg_memory_event, MEMCG_OOM_KILL) *
+					      sizeof(count));
+	return count;
+}
+
 #endif

@@ -15,6 +15,7 @@
 #include "cgroup.bpf.h"
 #include "find_task.bpf.h"
 #include "invocation.bpf.h"
+#include "share.bpf.h"
 #include "task.bpf.h"
 
 #include "record.bpf.h"
@@ -46,6 +47,7 @@ struct oom_call {
 	__u32 reserved;
 	__u64 marked_mm;
 	__u64 marked_at_ns;
+	__u64 marked_count; /* kills that the kernel has counted for the cgroup of that memory, by then */
 };
 
 struct {
@@ -81,16 +83,22 @@ int out_of_memory_kprobe(struct pt_regs *registers)
 	return begin_invocation((void *)PT_REGS_PARM1(registers), OOM_HOOK_KPROBE);
 }
 
+static __always_inline __u16 outcome_of(bool signalled)
+{
+	if (!signals_seen)
+		return OOM_OUTCOME_UNKNOWN;
+	return signalled ? OOM_OUTCOME_KILLED : OOM_OUTCOME_MARKED;
+}
+
 static __always_inline int mark(void *ctx, struct oom_call *call, struct task_struct *task, __u16 hook)
 {
-	__u16 outcome = OOM_OUTCOME_UNKNOWN;
+	__u16 outcome = outcome_of(is_signalled(call, task));
 
-	if (signals_seen)
-		outcome = is_signalled(call, task) ? OOM_OUTCOME_KILLED : OOM_OUTCOME_MARKED;
 	if (call) {
 		call->signalled_tgid = 0; /* its mark has come */
 		call->marked_mm = (__u64)BPF_CORE_READ(task, mm);
 		call->marked_at_ns = bpf_ktime_get_boot_ns();
+		call->marked_count = kills_counted((void *)call->marked_mm);
 	}
 	return send(ctx, task, outcome, hook);
 }
@@ -103,7 +111,9 @@ static __always_inline int mark_by_number(void *ctx, int number, __u16 hook)
 	if (call && call->signalled_tgid)
 		signalled = (void *)call->signalled_task;
 	task = find_task(number, signalled);
-	return task ? mark(ctx, call, task, hook) : count_not_found();
+	if (!task)
+		return count_not_found(outcome_of(call && call->signalled_tgid == (__u32)number));
+	return mark(ctx, call, task, hook);
 }
 
 /* The tracepoint hands over the task, and with it nothing is to be looked for. */
@@ -133,19 +143,29 @@ int mark_victim_event(struct trace_event_raw_mark_victim *ctx)
 /*
  * What follows a mark in the same task without a mark of its own: a process that shares the victim's memory,
  * or one that was marked before. Returns whether it was one of these.
+ *
+ * One that was marked before can also be signalled as a sharer of the memory of the one marked last, and that
+ * is no kill. The kernel's own count for their cgroup tells the two apart: only a kill moves it.
  */
 static __always_inline bool follows_a_mark(void *ctx, struct oom_call *call, struct task_struct *task,
 					   int result)
 {
-	__u64 mm = (__u64)BPF_CORE_READ(task, mm);
+	__u64 mm = (__u64)BPF_CORE_READ(task, mm), marked_before, counted;
 	struct oom_counters *count;
 
 	if (mm && mm == call->marked_mm && result == TRACE_SIGNAL_DELIVERED) {
 		send(ctx, task, OOM_OUTCOME_SHARED, OOM_HOOK_TP_BTF);
 		return true;
 	}
-	if (!BPF_CORE_READ(task, signal, oom_mm))
+	marked_before = (__u64)BPF_CORE_READ(task, signal, oom_mm);
+	if (!marked_before)
 		return false;
+	if (marked_before == call->marked_mm) {
+		counted = kills_counted((void *)marked_before);
+		if (counted && counted == call->marked_count)
+			return true;
+		call->marked_count = counted;
+	}
 	count = get_counters();
 	if (count)
 		count->second_kills++;
@@ -173,6 +193,7 @@ int BPF_PROG(signal_generate_task, int signal, struct kernel_siginfo *info, stru
 			return 0;
 		next.marked_mm = call->marked_mm;
 		next.marked_at_ns = call->marked_at_ns;
+		next.marked_count = call->marked_count;
 	}
 	next.signalled_task = (__u64)task;
 	next.signalled_tgid = BPF_CORE_READ(task, tgid);

@@ -106,14 +106,25 @@ static __always_inline void fill_event(struct oom_event *event, void *ctx, struc
 	fill_stack(event, ctx);
 }
 
+static __always_inline void count_outcome(struct oom_counters *count, __u16 outcome)
+{
+	if (outcome == OOM_OUTCOME_KILLED)
+		count->kills++;
+	else if (outcome == OOM_OUTCOME_MARKED)
+		count->marks++;
+	else if (outcome == OOM_OUTCOME_SHARED)
+		count->shared++;
+}
+
 /* A kill that cannot be told is a gap in the sequence, with a count of its own. */
-static __always_inline int count_not_found(void)
+static __always_inline int count_not_found(__u16 outcome)
 {
 	struct oom_counters *count = get_counters();
 
 	if (!count)
 		return 0;
 	count->attempted++;
+	count_outcome(count, outcome);
 	count->not_found++;
 	return 0;
 }
@@ -130,6 +141,11 @@ static __always_inline int send(void *ctx, struct task_struct *victim, __u16 out
 	if (!count || !run)
 		return 0;
 	count->attempted++;
+	count_outcome(count, outcome);
+	if (is_over_share(victim, &events)) {
+		count->over_share++;
+		return 0;
+	}
 	wide = fields & (OOM_FIELD_UNIFIED_PATH | OOM_FIELD_TRIGGER_PATH);
 	if (wide)
 		event = bpf_ringbuf_reserve(&events, sizeof(struct oom_event_wide), 0);
@@ -139,6 +155,7 @@ static __always_inline int send(void *ctx, struct task_struct *victim, __u16 out
 		count->ring_full++;
 		return 0;
 	}
+	count_in_share();
 	zero_event(event);
 	event->seq = count->attempted;
 	event->fields = fields;

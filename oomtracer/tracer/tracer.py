@@ -65,11 +65,16 @@ class Batch(NamedTuple):
 
 
 class Counted(NamedTuple):
-    """Of ``struct oom_counters``, what is counted beside the records themselves."""
+    """``struct oom_counters``, by the names of its members (bpf/headers/oom_event.h)."""
 
+    attempted: int = 0
     ring_full: int = 0
     second_kills: int = 0
     not_found: int = 0
+    kills: int = 0
+    marks: int = 0
+    shared: int = 0
+    over_share: int = 0
 
 
 class Tracer:
@@ -105,7 +110,7 @@ class Tracer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
-        self._counted = self._count()
+        self._counted = self.counted()
         self._loaded = False
         self._stack.close()
 
@@ -211,18 +216,19 @@ class Tracer:
 
     def records_lost(self) -> int:
         """Records that found the ring full, by the kernel's own count; 0 before anything is loaded."""
-        return self._count().ring_full
+        return self.counted().ring_full
 
     def victims_not_found(self) -> int:
         """Kills whose mark told a pid alone, and no task was found for it."""
-        return self._count().not_found
+        return self.counted().not_found
 
     def second_kills(self) -> int:
         """Kills of processes that were marked before: in /proc/vmstat, but no kill of another process."""
-        return self._count().second_kills
+        return self.counted().second_kills
 
-    def _count(self) -> Counted:
-        # What was counted stays readable after the end: a counter that falls looks like a new start.
+    def counted(self) -> Counted:
+        """What the program has counted, at one moment; stays readable after the end."""
+        # A counter that falls looks like a new start.
         if not self._loaded:
             return self._counted
         counters = self._object.lookup("counters", "oom_counters")

@@ -95,6 +95,11 @@ class Cgroup:
         """A cgroup inside this one."""
         return Cgroup(f"{self.path}/{name}", self._made)
 
+    def remove(self) -> None:
+        """Remove it before the test ends."""
+        _remove(self.directory)
+        self._made.remove(self.directory)
+
 
 def _remove(directory: Path) -> None:
     def removed() -> bool:
