@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from oomtracer.codec import RecordError, decode
@@ -41,7 +42,7 @@ class Pipeline:
         self._attributor = attributor
         self._sinks = sinks
         self._ring = ""
-        self._last_seq = 0
+        self._last_seq: int | None = None
         self._told: OrderedDict[str, None] = OrderedDict()
 
     def handle(self, ring: str, record: bytes) -> None:
@@ -50,15 +51,30 @@ class Pipeline:
         if report:
             self.tell(report)
 
+    def recall(self, ring: str, record: bytes) -> None:
+        """Learn from a record that was told before, by another process: nothing is counted, and nobody told."""
+        try:
+            kill = decode(record)
+        except RecordError:
+            self._attributor.forget_incidents()
+            return
+        if (ring, self._last_seq) != (self._ring, kill.seq - 1):
+            self._attributor.forget_incidents()
+        self._ring, self._last_seq = ring, kill.seq
+        with suppress(Exception):  # told when it was new
+            self._is_repeated(self._attributor.report(kill).id)
+
     def attribute(self, ring: str, record: bytes) -> OomReport | None:
         """The report of one record; None where there is none to be told. Never raises."""
         if ring != self._ring:
-            self._ring, self._last_seq = ring, 0
+            # What another process has read of it is not missing; what found no room, the program counts.
+            self._ring, self._last_seq = ring, None
         try:
             kill = decode(record)
         except RecordError as error:
             self.undecodable += 1
-            self._last_seq += 1  # it took a number, and is not missing besides
+            if self._last_seq is not None:
+                self._last_seq += 1  # it took a number, and is not missing besides
             self._attributor.forget_incidents()
             logger.error("dropped a record: %s", error)  # noqa: TRY400 - it is told whole
             return None
@@ -81,7 +97,7 @@ class Pipeline:
         self.untold += hand_out(report, self._sinks)
 
     def _follow(self, seq: int) -> None:
-        gap = seq - self._last_seq - 1
+        gap = 0 if self._last_seq is None else seq - self._last_seq - 1
         self._last_seq = seq
         if gap > 0:
             self.missing += gap

@@ -9,6 +9,7 @@ __all__ = [
     "HOOKS",
     "SWITCHED_OFF",
     "TRUTH",
+    "Batch",
     "Candidate",
     "Counted",
     "GroupChoice",

@@ -1,0 +1,66 @@
+"""What the agent before this one left: records without a report, and reports that nobody was told."""
+
+from __future__ import annotations
+
+import logging
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from oomtracer.journal import Delivery, records, reports
+from oomtracer.libbpf import RingRecord
+from oomtracer.tracer import Batch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from oomtracer.journal import Journal, PendingReport, RawRecord
+    from oomtracer.pipeline import Intake, Pipeline
+
+logger = logging.getLogger("oomtracer.app")
+
+# Enough for the incident that a crash fell into.
+_RECALLED = 512
+
+
+class Resume:
+    """Read from the journal before anything new is written to it."""
+
+    def __init__(
+        self, finished: Sequence[RawRecord], unfinished: Sequence[RawRecord], owed: Sequence[PendingReport]
+    ) -> None:
+        self.owed = owed
+        """Reports that are owed to somebody, in the order of their kills."""
+        self._finished = finished
+        self._unfinished = unfinished
+
+    async def attribute(self, boot_id: str, pipeline: Pipeline, intake: Intake) -> int:
+        """Make the reports of records that had none, and hand them on. Returns how many cannot be made."""
+        for each in self._finished:
+            boot, _, ring = each.ring.partition("/")
+            if boot == boot_id:
+                pipeline.recall(ring, each.record)
+        lost = 0
+        for (boot, ring), group in groupby(self._unfinished, key=_boot_and_ring):
+            batch = Batch(ring, [RingRecord(each.seq, each.record) for each in group])
+            if boot == boot_id:
+                await intake.take(batch)
+            else:
+                lost += len(batch.records)
+                logger.error("%d kills before the last reboot were stored, and not told in time", lost)
+        return lost
+
+
+async def read_journal(journal: Journal) -> Resume:
+    """Ask the journal."""
+    return Resume(
+        await journal.submit(lambda each: records.last_finished(each, _RECALLED)),
+        await journal.submit(records.unfinished),
+        await journal.submit(
+            lambda each: reports.owed(each, Delivery.STDOUT | Delivery.MARK | Delivery.EVENT)
+        ),
+    )
+
+
+def _boot_and_ring(record: RawRecord) -> tuple[str, str]:
+    boot, _, ring = record.ring.partition("/")
+    return boot, ring
