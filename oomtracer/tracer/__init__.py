@@ -3,7 +3,7 @@
 from oomtracer.tracer.choice import SWITCHED_OFF, Candidate, GroupChoice, choose_hooks, hook_names
 from oomtracer.tracer.hooks import HOOKS, TRUTH, Hook
 from oomtracer.tracer.needs import RunningKernel
-from oomtracer.tracer.tracer import Counted, Tracer, record_bytes
+from oomtracer.tracer.tracer import Batch, Counted, Tracer, record_bytes
 
 __all__ = [
     "HOOKS",

@@ -1,0 +1,73 @@
+"""Holds the kernel's count of kills against the agent's, for as long as it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from oomtracer.audit import SETTLED_SECONDS, Audit, Baseline, Counters, Processed, Reading, Verdict
+from oomtracer.kernel import facts
+
+if TYPE_CHECKING:
+    from oomtracer.tracer import Tracer
+
+logger = logging.getLogger("oomtracer.app")
+
+INTERVAL_S = 10.0
+"""A loss is told so soon, and at the end."""
+
+
+class Auditor:
+    """``run`` looks at the counts again and again; ``verdict`` is what the last look showed.
+
+    ``lost`` are the losses that happened behind the ring, by stage; ``reported`` counts reports.
+    """
+
+    def __init__(
+        self,
+        tracer: Tracer,
+        *,
+        reported: Callable[[], int],
+        lost: Callable[[], Mapping[str, int]],
+        on_verdict: Callable[[Verdict], None] = lambda _: None,
+    ) -> None:
+        self._tracer = tracer
+        self._reported = reported
+        self._lost = lost
+        self._on_verdict = on_verdict
+        self._audit = Audit(tracer.baseline, sees_signals=tracer.sees_signals)
+        self.verdict = self.look()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            await asyncio.sleep(SETTLED_SECONDS if self.verdict.recheck else INTERVAL_S)
+            self.look()
+
+    async def finish(self) -> None:
+        """Look once more, and again if that is needed to be sure."""
+        if self.look().recheck:
+            await asyncio.sleep(SETTLED_SECONDS)
+            self.look()
+
+    def look(self) -> Verdict:
+        """Compare now, and tell losses that were not told before."""
+        reading = read(self._tracer)
+        self.verdict = self._audit.observe(reading, Processed(reported=self._reported(), lost=self._lost()))
+        for line in self.verdict.log:
+            logger.error("%s", line)
+        self._on_verdict(self.verdict)
+        return self.verdict
+
+
+def read(tracer: Tracer) -> Reading:
+    """The program's counts between two looks at the kernel's."""
+    return Reading.take(
+        clock=lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
+        vmstat=facts.oom_kills_since_boot,
+        counters=lambda: Counters(**tracer.counted()._asdict()),
+    )
