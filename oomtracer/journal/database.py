@@ -1,0 +1,219 @@
+"""Opening ``journal.db``: made, checked, migrated, or set aside."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import sqlite3
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+from oomtracer.journal import aside, schema
+from oomtracer.journal.directory import StateDirectory
+from oomtracer.journal.trouble import is_corrupt
+
+logger = logging.getLogger("oomtracer.journal")
+
+NAME = "journal.db"
+CHECK_AT_MOST_S = 1.0
+"""A cold file of 64 MiB takes about as long on a slow disk. What is not found is found when it is read."""
+_WAL_PAGES = 1000
+_WAL_BYTES = 4 << 20
+_BUSY_S = 1.0
+_CACHE_KIB = 256
+_STATEMENTS = 32
+
+
+class Database:
+    """The file in its directory. ``set_aside`` counts files that were put aside, by why."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        version: int = schema.VERSION,
+        migrations: Mapping[int, schema.Migration] = schema.MIGRATIONS,
+    ) -> None:
+        self.directory = StateDirectory(directory)
+        self.path = directory / NAME
+        self.set_aside: dict[str, int] = {}
+        self._inode = 0
+        self._version = version
+        self._migrations = migrations
+
+    def connect(self) -> sqlite3.Connection:
+        """Open it for writing, in this thread.
+
+        Raises StateDirectoryError and DirectoryHeldError, and sqlite3.Error and OSError where it is in trouble.
+        """
+        self.directory.hold()
+        connection = self._opened_or_fresh()
+        try:
+            self._take_in(connection)
+            self.directory.sync()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def condemn(self, reason: str) -> None:
+        """Put the file aside: it turned out to be broken. Raises OSError."""
+        self._put_aside("corrupt", f"is broken ({reason})")
+
+    def sync(self) -> None:
+        """Make what was committed outlast a power failure. Raises OSError, also where the file is gone."""
+        if self.path.stat().st_ino != self._inode:
+            raise FileNotFoundError(errno.ENOENT, "another file is in its place", str(self.path))
+        fd = os.open(f"{self.path}-wal", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fdatasync(fd)
+        finally:
+            os.close(fd)
+
+    def _opened_or_fresh(self) -> sqlite3.Connection:
+        if self._is_truncated_to_nothing():
+            self._put_aside("corrupt", "is empty")
+        try:
+            return self._opened()
+        except _NotOursError as error:
+            self._put_aside(error.why, str(error))
+        except sqlite3.DatabaseError as error:
+            if not is_corrupt(error):
+                raise
+            self.condemn(str(error))
+        return self._opened()
+
+    def _is_truncated_to_nothing(self) -> bool:
+        # Without a log beside it, it is one whose maker was killed before the first byte: nothing is in it.
+        wal = Path(f"{self.path}-wal")
+        return self.path.exists() and not self.path.stat().st_size and wal.exists() and wal.stat().st_size > 0
+
+    def _opened(self) -> sqlite3.Connection:
+        # SQLite gives the log and the index the permissions of the file.
+        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        self._inode = os.fstat(fd).st_ino
+        os.close(fd)
+        connection = sqlite3.connect(
+            f"file:{quote(str(self.path))}?mode=rw",
+            uri=True,
+            timeout=_BUSY_S,
+            isolation_level=None,
+            cached_statements=_STATEMENTS,
+        )
+        try:
+            self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        blank = schema.is_blank(connection)
+        if not blank:
+            self._identify(connection)
+        else:
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        configure(connection)
+        if not blank:
+            _check(connection)
+        connection.execute("BEGIN IMMEDIATE")
+        if schema.is_blank(connection):
+            schema.create(connection)
+        found = schema.migrate(connection, migrations=self._migrations, version=self._version)
+        connection.execute("COMMIT")
+        if found != self._version and not blank:
+            logger.info("%s was of version %d, and is of version %d now", self.path, found, self._version)
+
+    def _identify(self, connection: sqlite3.Connection) -> None:
+        if schema.application_of(connection) != schema.APPLICATION_ID:
+            raise _NotOursError("foreign", "is no journal of oomtracer")
+        found = schema.version_of(connection)
+        if found > self._version:
+            raise _NotOursError(
+                f"version-{found}", f"is of version {found}, newer than this agent's {self._version}"
+            )
+        if any(step not in self._migrations for step in range(found, self._version)):
+            raise _NotOursError("foreign", f"is of version {found}, of which no agent ever was")
+
+    def _put_aside(self, why: str, explanation: str) -> None:
+        aside.set_aside(self.path, why, explanation)
+        self.set_aside[why] = self.set_aside.get(why, 0) + 1
+
+    def _take_in(self, connection: sqlite3.Connection) -> None:
+        """Add what a newer agent had written before it was rolled back."""
+        for path in aside.of_other_versions(self.path, self._version):
+            try:
+                count = self._copy(connection, path)
+            except (sqlite3.Error, _NotOursError) as error:
+                logger.warning("%s could not be taken in again: %s", path, error)
+                continue
+            aside.remove(path)
+            logger.info("%s was taken in again: %d reports", path, count)
+
+    def _copy(self, connection: sqlite3.Connection, path: Path) -> int:
+        older = sqlite3.connect(f"file:{quote(str(path))}?mode=rw", uri=True, isolation_level=None)
+        try:
+            self._identify(older)
+            older.execute("BEGIN IMMEDIATE")
+            schema.migrate(older, migrations=self._migrations, version=self._version)
+            older.execute("COMMIT")
+        finally:
+            older.close()
+        connection.execute("ATTACH ? AS older", (str(path),))
+        try:
+            return schema.take_in(connection)
+        finally:
+            connection.execute("DETACH older")
+
+
+class _NotOursError(Exception):
+    """Not a file that this agent can write."""
+
+    def __init__(self, why: str, explanation: str) -> None:
+        super().__init__(explanation)
+        self.why = why
+
+
+def configure(connection: sqlite3.Connection) -> None:
+    """Set what holds for this connection, and the log mode of the file."""
+    for pragma in (
+        "journal_mode = WAL",
+        "synchronous = NORMAL",
+        f"wal_autocheckpoint = {_WAL_PAGES}",
+        f"journal_size_limit = {_WAL_BYTES}",
+        f"cache_size = -{_CACHE_KIB}",
+        # Nothing of a transaction reaches the disk before its commit, and none needs a writable /tmp.
+        "cache_spill = OFF",
+        "temp_store = MEMORY",
+    ):
+        connection.execute(f"PRAGMA {pragma}").fetchall()
+
+
+def stand_in() -> sqlite3.Connection:
+    """An empty journal in memory, for answers while there is no other."""
+    connection = sqlite3.connect(":memory:", isolation_level=None, cached_statements=_STATEMENTS)
+    connection.execute("PRAGMA temp_store = MEMORY")
+    schema.create(connection)
+    return connection
+
+
+def _check(connection: sqlite3.Connection, at_most_s: float = CHECK_AT_MOST_S) -> None:
+    """Look for damage, for so long at most. Raises sqlite3.DatabaseError."""
+    timer = threading.Timer(at_most_s, connection.interrupt)
+    timer.start()
+    try:
+        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+            raise
+        return
+    finally:
+        timer.cancel()
+        timer.join()
+    if found != "ok":
+        damaged = sqlite3.DatabaseError(found)
+        damaged.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise damaged

@@ -1,0 +1,109 @@
+"""The tables of ``journal.db``, and how a file of an older agent becomes one of ours.
+
+``PRAGMA application_id`` names the file as oomtracer's, ``PRAGMA user_version`` the version of its tables. Times
+are integers: Unix microseconds (``_us``) and nanoseconds of the boot clock (``_ns``).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping
+
+APPLICATION_ID = 0x6F6F6D74
+"""``oomt`` in ASCII."""
+VERSION = 1
+
+TABLES = (
+    # Raw records of the kernel's ring. done: its report is in `reports`, or it will never have one.
+    """CREATE TABLE records (
+        n INTEGER PRIMARY KEY,
+        ring TEXT NOT NULL,
+        seq INTEGER NOT NULL,
+        record BLOB NOT NULL,
+        done INTEGER NOT NULL DEFAULT 0,
+        UNIQUE (ring, seq)
+    )""",
+    "CREATE INDEX records_by_done ON records (done, n)",
+    # One row for each killed process. share: whose part of the journal it takes. pending: a bit for each delivery
+    # that is still owed. report: the whole OomReport as JSON.
+    """CREATE TABLE reports (
+        n INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        boot_id TEXT NOT NULL,
+        boot_time_ns INTEGER NOT NULL,
+        time_us INTEGER NOT NULL,
+        source TEXT NOT NULL,
+        scope TEXT NOT NULL,
+        share TEXT NOT NULL,
+        namespace TEXT,
+        pod TEXT,
+        pod_uid TEXT,
+        unit TEXT,
+        selftest INTEGER NOT NULL,
+        decision TEXT NOT NULL DEFAULT '',
+        pending INTEGER NOT NULL DEFAULT 0,
+        report TEXT NOT NULL
+    )""",
+    "CREATE INDEX reports_by_time ON reports (time_us, n)",
+    "CREATE INDEX reports_by_share ON reports (share, n)",
+    "CREATE INDEX reports_owed ON reports (n) WHERE pending != 0",
+)
+
+Migration = Callable[[sqlite3.Connection], None]
+
+MIGRATIONS: Mapping[int, Migration] = {}
+"""Version n: what makes a file of version n one of version n + 1, inside a transaction."""
+
+
+def create(connection: sqlite3.Connection) -> None:
+    """Make the tables in an empty database, inside the caller's transaction."""
+    for statement in TABLES:
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def migrate(
+    connection: sqlite3.Connection,
+    *,
+    migrations: Mapping[int, Migration] = MIGRATIONS,
+    version: int = VERSION,
+) -> int:
+    """Bring an older file to ``version``, inside the caller's transaction: all steps or none.
+
+    Return the version that it had.
+    """
+    found = version_of(connection)
+    for step in range(found, version):
+        migrations[step](connection)
+        connection.execute(f"PRAGMA user_version = {step + 1}")
+    return found
+
+
+def version_of(connection: sqlite3.Connection) -> int:
+    """The version of its tables."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def application_of(connection: sqlite3.Connection) -> int:
+    """Whose file it is."""
+    return int(connection.execute("PRAGMA application_id").fetchone()[0])
+
+
+def is_blank(connection: sqlite3.Connection) -> bool:
+    """Whether nothing was ever made in it: a new file, or one whose maker was killed before its first commit."""
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    return not tables and not application_of(connection) and not version_of(connection)
+
+
+def take_in(connection: sqlite3.Connection) -> int:
+    """Add the reports of the attached database ``older`` that are not here; tell how many.
+
+    Deliveries that were owed are not taken up again: days may have passed, and the mark's and the Event's time with
+    them.
+    """
+    columns = [row[1] for row in connection.execute("PRAGMA table_info(reports)")]
+    same = ", ".join(name for name in columns if name not in ("n", "pending"))
+    return connection.execute(
+        f"INSERT OR IGNORE INTO main.reports ({same}) SELECT {same} FROM older.reports ORDER BY n"  # noqa: S608
+    ).rowcount
