@@ -12,6 +12,7 @@ Only the last one remembers anything, and only what was marked: a kill or a pod 
 from __future__ import annotations
 
 from oomtracer.policy.candidates import PREFER_NO_EVICTION, Candidate, annotation_keys, exclusion, label_keys
+from oomtracer.policy.ledger import Mark as MarkMade
 from oomtracer.policy.policy import Policy
 from oomtracer.policy.reason import Decision, Reason
 
@@ -19,6 +20,7 @@ __all__ = [
     "PREFER_NO_EVICTION",
     "Candidate",
     "Decision",
+    "MarkMade",
     "Policy",
     "Reason",
     "annotation_keys",

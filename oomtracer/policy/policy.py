@@ -31,23 +31,34 @@ class Policy:
         self._ledger = Ledger(marking)
 
     def decide(
-        self, report: OomReport, pod: Pod | None, *, now_s: float, monotonic_s: float, age_s: float
+        self,
+        report: OomReport,
+        pod: Pod | None,
+        *,
+        now_s: float,
+        monotonic_s: float,
+        age_s: float,
+        is_spent: bool = False,
     ) -> Decision:
         """Decide on the kill of a process of ``pod`` (None: not found), ``age_s`` seconds ago.
 
         ``now_s`` is Unix time and measures the pod's age alone. ``monotonic_s`` is of any clock that is never set
         and measures budget and cool-down. A decision to mark counts at once: for a mark that is not made after
-        all, call ``give_back``. Never raises.
+        all, call ``give_back``. ``is_spent``: it has been counted before, see ``remember``. Never raises.
         """
         decision = decide_on_kill(report, self._marking, owner_of=self._owner_of, age_s=age_s)
         if not decision.mark:
             return decision
         if pod is None:
             return Decision(mark=False, reason=Reason.NO_POD_MATCH)
-        refusal = self._exclusion(report, pod, now_s - max(age_s, 0.0)) or self._enter(
-            report.incident, pod, monotonic_s
-        )
+        refusal = self._exclusion(report, pod, now_s - max(age_s, 0.0))
+        if refusal is None and not is_spent:
+            refusal = self._enter(report.incident, pod, monotonic_s)
         return Decision(mark=False, reason=refusal) if refusal else decision
+
+    def remember(self, mark: Mark) -> None:
+        """Count a mark of an earlier process, on the clock of ``monotonic_s``; the oldest is to come first."""
+        self._ledger.enter(mark)
 
     def give_back(self, incident: str) -> None:
         """Take back the mark that was decided for an incident and never made.

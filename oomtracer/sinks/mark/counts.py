@@ -33,6 +33,7 @@ class Late(StrEnum):
 
     POD_GONE = "pod_gone"
     POD_REPLACED = "pod_replaced"
+    NODE_RESTARTED = "node_restarted"
 
 
 class Failure(StrEnum):
@@ -48,10 +49,10 @@ class Failure(StrEnum):
     INTERNAL = "internal"
 
 
-# What policy says of the pods that it wants marked: told as one of the other stages.
-_WANTED = frozenset(
+WANTED = frozenset(
     {Reason.NODE_OUT_OF_MEMORY, Reason.LIMIT_ABOVE_POD, Reason.POD_LIMIT, Reason.CONTAINER_LIMIT}
 )
+"""What policy says of the pods that it wants marked: told as one of the other stages."""
 
 
 def applied_reason(marking: Marking) -> str:
@@ -61,7 +62,7 @@ def applied_reason(marking: Marking) -> str:
 
 def all_outcomes() -> tuple[tuple[str, str], ...]:
     """Every stage and reason there can be, for series that begin at 0."""
-    skipped = [each.value for each in (*Reason, *Late) if each not in _WANTED]
+    skipped = [each.value for each in (*Reason, *Late) if each not in WANTED]
     return (
         (Stage.MARKED.value, ANNOTATION_APPLIED),
         (Stage.MARKED.value, LABEL_APPLIED),

@@ -6,7 +6,7 @@ It waits its turn, looks at the pod again before each try, and does not give up 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from oomtracer.config import Marking
@@ -18,6 +18,7 @@ from oomtracer.kube.fence import Fence
 from oomtracer.kube.limiter import WriteLimiter
 from oomtracer.kube.patch import PatchOutcome, PatchResult, patch_pod
 from oomtracer.pods import Pod
+from oomtracer.policy import Decision
 from oomtracer.policy.candidates import Candidate, exclusion
 from oomtracer.sinks.mark.counts import Ended, Failure, Late, Stage, applied_reason
 
@@ -32,6 +33,11 @@ class Mark:
     killed_s: float
     """When, on the clock of the delivery."""
     killed_unix_s: float
+    decision: Decision
+    decided_s: float
+    """On the same clock."""
+    is_sent: bool = False
+    """By an earlier process: it may have been made."""
 
 
 class Delivery:
@@ -60,10 +66,16 @@ class Delivery:
         self._fence = fence
         self._clock = clock
 
-    async def deliver(self, mark: Mark, on_retry: Callable[[str], None]) -> Ended:
-        """Make the mark, or find out why it cannot or need not be made any more."""
+    async def deliver(
+        self, mark: Mark, *, on_retry: Callable[[str], None], on_first: Callable[[], Awaitable[None]]
+    ) -> Ended:
+        """Make the mark, or find out why it cannot or need not be made any more.
+
+        ``on_first`` is awaited before the first try.
+        """
         backoff = Backoff()
-        in_doubt, message, turn = False, "", self._limiter.acquire
+        in_doubt, message, turn = mark.is_sent, "", self._limiter.acquire
+        is_first = True
         while True:
             is_last = self.stopping.is_set()
             await self._fenced(mark)
@@ -74,6 +86,9 @@ class Delivery:
                 return replace(ended, message=message)
             if self._is_held:  # since a moment ago
                 continue
+            if is_first:
+                await on_first()
+                is_first = False
             result = await self._patch(mark.pod)
             if result.outcome is not PatchOutcome.RETRY:
                 return self._final(result, in_doubt=in_doubt)
@@ -109,7 +124,7 @@ class Delivery:
         pod = self._directory.pod(mark.pod.uid)
         if pod is None or self._directory.is_gone(pod.uid):
             return Ended(Stage.SKIPPED, Late.POD_GONE, in_doubt=in_doubt)
-        if in_doubt and self._carries_ours(pod):
+        if in_doubt and self.carries_ours(pod):
             # The answer was lost, not the patch.
             return self._made()
         reason = exclusion(
@@ -124,7 +139,8 @@ class Delivery:
             return Ended(Stage.ERROR, Failure.NOT_DELIVERED, in_doubt=in_doubt)
         return None
 
-    def _carries_ours(self, pod: Pod) -> bool:
+    def carries_ours(self, pod: Pod) -> bool:
+        """Whether the pod carries all that a mark consists of."""
         annotation, label = self._marking.annotation, self._marking.label
         return (annotation is None or pod.annotations.get(annotation.key) == annotation.value) and (
             label is None or pod.labels.get(label.key) == label.value
