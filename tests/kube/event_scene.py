@@ -17,6 +17,7 @@ from oomtracer.pods import Pod, PodIdentity
 from oomtracer.policy import Decision, Reason
 from oomtracer.sinks.kube_events import EventSink
 from oomtracer.sinks.kube_events.gather import Gathering, Incident
+from oomtracer.sinks.kube_events.ledger import WAIT_S
 from tests.policy import scenes
 from tests.unit.builders import CONTAINER, CONTAINER_ID, MIB, level, limit, report, victim
 
@@ -148,7 +149,7 @@ class Scene(RunningSink):
 
     async def settle(self) -> None:
         """Wait until nothing waits."""
-        await self.until(lambda: self.sink.pending == 0, within_s=3_600.0)
+        await self.until(lambda: self.sink.pending == 0, within_s=2 * WAIT_S)
 
     async def until(self, condition: Callable[[], bool], *, within_s: float = 60.0) -> None:
         """Wait, in virtual time, for a condition."""

@@ -7,7 +7,7 @@ import pytest
 
 from oomtracer.sinks.kube_events import DROP_REASONS
 from oomtracer.sinks.kube_events.gather import SETTLE_S
-from oomtracer.sinks.kube_events.series import MAX_SERIES, WAIT_S
+from oomtracer.sinks.kube_events.ledger import MAX_SERIES, WAIT_S
 from oomtracer.sinks.kube_events.sink import FLUSH_S
 from oomtracer.sinks.kube_events.writer import INTERVAL_S
 

@@ -6,17 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oomtracer.deliveries import Told
 from oomtracer.kube.event import Event
 from oomtracer.sinks.kube_events.bucket import BURST, MAX_OBJECTS, REFILL_S, Buckets
-from oomtracer.sinks.kube_events.series import (
-    END_S,
-    GIVE_UP_S,
-    MAX_SERIES,
-    UPDATE_INTERVAL_S,
-    WAIT_S,
-    Key,
-    Ledger,
-)
+from oomtracer.sinks.kube_events.ledger import END_S, MAX_SERIES, UPDATE_INTERVAL_S, WAIT_S, Ledger
+from oomtracer.sinks.kube_events.series import Key, Occurrence
 from oomtracer.sinks.kube_events.subject import node_subject
 from tests.unit.builders import examples
 
@@ -32,7 +26,8 @@ def event(name: str = "e") -> Event:
 
 def record(ledger: Ledger, now_s: float, key: Key = KEY) -> None:
     """Count one incident."""
-    ledger.record(key, f"at {now_s:g}", event, now_s=now_s)
+    occurrence = Occurrence(told=Told(f"at {now_s:g}", key.uid, "kills"), time=f"at {now_s:g}")
+    ledger.record(key, occurrence, event, now_s=now_s)
 
 
 def written(ledger: Ledger, until_s: float, now_s: float = 0.0) -> list[tuple[float, str, int]]:
@@ -122,28 +117,37 @@ def test_those_that_wait_take_turns():
     assert [uid for _, uid, _ in written(ledger, 0.0)] == ["uid-1", "uid-2", "uid-0"]
 
 
-def test_what_fails_is_given_up_after_five_minutes():
+def test_what_fails_is_given_up_an_hour_after_the_last_kill():
     """An Event that the API server does not take is not kept for ever, and is counted then."""
     ledger = Ledger()
     record(ledger, 0.0)
-    record(ledger, 0.0)
-    for now_s in (10.0, 100.0, 10.0 + GIVE_UP_S - 1):
+    record(ledger, 5.0)
+    for now_s in (10.0, 100.0, WAIT_S - 1, WAIT_S + 4):
         ledger.failed(ledger.next(now_s), now_s=now_s)
         assert ledger.pending == 1
-    ledger.failed(ledger.next(10.0 + GIVE_UP_S - 0.5), now_s=10.0 + GIVE_UP_S)
+    assert ledger.next(WAIT_S + 5) is None
     assert ledger.dropped == {"unreachable": 2}
     assert ledger.next_s() is None
 
 
-def test_a_success_ends_a_failure():
-    """The five minutes begin anew with the next failure."""
+def test_what_fails_keeps_the_order_of_its_pod():
+    """A pod's Events are created in the order of their first kills, whatever fails in between."""
     ledger = Ledger()
-    record(ledger, 0.0)
-    ledger.failed(ledger.next(0.0), now_s=0.0)
-    written(ledger, 1.0, 1.0)
-    record(ledger, 200.0)
-    ledger.failed(ledger.next(GIVE_UP_S + 10), now_s=GIVE_UP_S + 10)
-    assert not +ledger.dropped
+    for number in range(3):
+        record(ledger, 0.0, KEY._replace(container=f"c{number}"))
+    record(ledger, 0.0, KEY._replace(uid="uid-1"))
+    for _ in range(2):
+        series = ledger.next(0.0)
+        assert series.key.container == "c0"
+        ledger.failed(series, now_s=0.0)
+        other = ledger.next(0.0)
+        assert other.key.uid == "uid-1"
+        ledger.failed(other, now_s=0.0)
+    order = []
+    while series := ledger.next(0.0):
+        order.append(series.key.container)
+        ledger.told(series, 1, now_s=0.0)
+    assert [each for each in order if each != "web"] == ["c0", "c1", "c2"]
 
 
 def test_an_event_whose_time_is_over_is_created_anew():
@@ -211,18 +215,18 @@ def test_too_many_events_of_one_pod_are_dropped_and_counted():
     ledger = Ledger()
     record(ledger, 0.0, KEY._replace(uid="uid-9"))
     ledger.failed(ledger.next(0.0), now_s=0.0)
-    for number in range(BURST + 10):
+    for number in range(BURST + 30):
         record(ledger, 0.0, KEY._replace(container=f"c{number}"))
     writes = written(ledger, WAIT_S - 1)
-    assert [uid for _, uid, _ in writes].count("uid-0") == BURST + 3
+    assert [uid for _, uid, _ in writes].count("uid-0") == BURST + 11
     record(ledger, WAIT_S - 1, KEY._replace(uid="uid-1"))
     assert not +ledger.dropped
     record(ledger, WAIT_S, KEY._replace(uid="uid-2"))
-    assert +ledger.dropped == {"pod_limit": 7}
+    assert +ledger.dropped == {"pod_limit": 19}
 
 
 def test_what_waits_ends_later_than_what_is_told():
-    """A first word and a last count have twenty minutes; where both are told, six are enough."""
+    """A first word and a last count have an hour; where both are told, six minutes are enough."""
     ledger = Ledger()
     record(ledger, 0.0)
     written(ledger, 0.0)
@@ -246,7 +250,7 @@ def test_what_an_outage_gave_no_turn_is_told_as_unreachable():
     ledger = Ledger()
     for number in range(BURST + 10):
         record(ledger, 0.0, KEY._replace(container=f"c{number}"))
-    for now_s in (*range(BURST), *[REFILL_S * number + BURST for number in (1, 2, 3)]):
+    for now_s in (*range(BURST), *[REFILL_S * number + BURST for number in range(1, 9)]):
         ledger.failed(ledger.next(now_s), now_s=now_s)
     record(ledger, WAIT_S, KEY._replace(uid="uid-1"))
     assert ledger.dropped == {"unreachable": BURST + 10}

@@ -7,7 +7,7 @@ import pytest
 from oomtracer.events import Group, LimitOwner, Outcome, Workload, WorkloadKind
 from oomtracer.policy import Decision, Reason
 from oomtracer.sinks.kube_events.gather import SETTLE_S
-from oomtracer.sinks.kube_events.series import END_S, UPDATE_INTERVAL_S
+from oomtracer.sinks.kube_events.ledger import END_S, UPDATE_INTERVAL_S
 from tests.unit.builders import limit
 
 from .event_scene import EXPIRED, Scene, answering, counts, gaps, kill, node_kill, pod, refusing, workload

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from oomtracer.events import OomReport, Victim
@@ -33,6 +34,8 @@ class Incident:
     containers: set[str | None] = field(default_factory=set)
     init_died: bool | None = None
     """Whether one was pid 1 of its container; None where that is not known of any."""
+    report_ids: list[str] = field(default_factory=list)
+    """Once it is complete: its reports that are in no other incident that is not."""
 
     @property
     def due_s(self) -> float:
@@ -49,6 +52,7 @@ class Incident:
         if report.id == report.incident:
             self.head = report
         self.last_s = now_s
+        self.report_ids.append(report.id)
         self.processes += 1
         self.containers.add(report.workload.container)
         self.init_died = _either(self.init_died, report.init_died)
@@ -68,9 +72,14 @@ class Gathering:
     def __init__(self) -> None:
         self._open: OrderedDict[tuple[str, str], Incident] = OrderedDict()
         self._told: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._parts: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._open)
+
+    def restore(self, told: Iterable[tuple[str, str]]) -> None:
+        """Remember which incidents (and uids of their subjects) an earlier process told, the oldest first."""
+        self._remember(told)
 
     def add(self, report: OomReport, subject: Regarding, pod: Pod | None, *, now_s: float) -> bool:
         """Take one killed process; False if its incident has been told already."""
@@ -82,6 +91,7 @@ class Gathering:
             incident = Incident(head=report, subject=subject, pod=pod, first_s=now_s, last_s=now_s)
             self._open[key] = incident
         incident.add(report, now_s)
+        self._parts[report.id] += 1
         return True
 
     def next_s(self) -> float | None:
@@ -98,11 +108,20 @@ class Gathering:
             for index, (key, incident) in enumerate(self._open.items())
             if index < surplus or incident.due_s <= now_s
         ]
-        for key in taken:
-            self._told[key] = None
+        self._remember(taken)
+        return [self._completed(self._open.pop(key)) for key in taken]
+
+    def _remember(self, told: Iterable[tuple[str, str]]) -> None:
+        self._told.update(dict.fromkeys(told))
         while len(self._told) > MAX_REMEMBERED:
             self._told.popitem(last=False)
-        return [self._open.pop(key) for key in taken]
+
+    def _completed(self, incident: Incident) -> Incident:
+        self._parts.subtract(incident.report_ids)
+        incident.report_ids = [each for each in incident.report_ids if not self._parts[each]]
+        for each in incident.report_ids:
+            del self._parts[each]
+        return incident
 
 
 def _either(one: bool | None, other: bool | None) -> bool | None:  # noqa: FBT001 - two of the same kind

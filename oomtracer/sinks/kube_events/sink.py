@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from oomtracer.config import Marking
+from oomtracer.deliveries import RememberedEvents, Told
 from oomtracer.events import OomReport, Outcome, Scope, Workload, WorkloadKind
 from oomtracer.kube.api import Api
 from oomtracer.kube.event import Regarding
@@ -21,7 +22,10 @@ from oomtracer.pods import Pod, PodIdentity
 from oomtracer.policy import Decision
 from oomtracer.sinks.kube_events.compose import incident_event, incident_key, mark_event, mark_key
 from oomtracer.sinks.kube_events.gather import Gathering, Incident
-from oomtracer.sinks.kube_events.series import Ledger, Series
+from oomtracer.sinks.kube_events.ledger import WAIT_S, Ledger
+from oomtracer.sinks.kube_events.outbox import EventOutbox, NoEventOutbox
+from oomtracer.sinks.kube_events.past import KILLS, MARK, Past, series_of
+from oomtracer.sinks.kube_events.series import Occurrence, Series
 from oomtracer.sinks.kube_events.subject import node_subject, pod_subject
 from oomtracer.sinks.kube_events.writer import Writer
 
@@ -33,6 +37,7 @@ DROP_REASONS: Final = (
     "pod_limit",  # too much was told of one pod
     "queue_full",  # too many waited, or for too long
     "unreachable",  # the API server was, for too long
+    "expired",  # the kill was an hour ago before there was an agent to tell of it
     "forbidden",  # the account has no right to create or change Events
     "denied",  # by an admission policy, a webhook or a quota
     "invalid",
@@ -50,7 +55,9 @@ _COURTESY_S = 0.2
 class EventSink:
     """Makes Kubernetes Events of reports; whatever happens to them, nothing else waits for it.
 
-    Each report is emitted once, named as far as it ever will be. ``dropped`` counts incidents by
+    Each report is emitted once, named as far as it ever will be, ``age_s`` after its kill. ``outbox`` is told when
+    no Event is owed for it any more, and what has to be told still; ``restore`` and ``resume`` take up what an
+    earlier process left. ``dropped`` counts incidents by
     ``DROP_REASONS`` (``no_pod_match`` and ``late`` count processes), ``sent`` Events created and ``updated``
     counts brought up to date; ``pending`` is what waits.
     """
@@ -64,6 +71,8 @@ class EventSink:
         lookup: Callable[[Workload], PodIdentity | None],
         decision_of: Callable[[OomReport], Decision | None],
         limiter: WriteLimiter,
+        outbox: EventOutbox | None = None,
+        age_s: Callable[[OomReport], float] = lambda _: 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._node = node_subject(node)
@@ -71,9 +80,12 @@ class EventSink:
         self._lookup = lookup
         self._decision_of = decision_of
         self._limiter = limiter
+        self._outbox = outbox or NoEventOutbox()
+        self._age_s = age_s
         self._clock = clock
+        self._past = Past()
         self._gathering = Gathering()
-        self._ledger = Ledger()
+        self._ledger = Ledger(self._outbox)
         self._writer = Writer(api, self._ledger, clock=clock)
         self._woken = asyncio.Event()
 
@@ -97,23 +109,44 @@ class EventSink:
         """Incidents that may not be complete, and Events that wait to be written."""
         return len(self._gathering) + self._ledger.pending
 
+    def restore(self, remembered: RememberedEvents) -> None:
+        """Take over what an earlier process has told, and what it has not; before any report."""
+        now_s = self._clock()
+        self._past.restore(remembered.told)
+        self._gathering.restore([(told.incident, told.uid) for told in remembered.told if told.what == KILLS])
+        series, unknown = series_of(remembered, now_s=now_s)
+        for each in unknown:
+            self.dropped["defect"] += max(each.count - each.told, 0)
+            self._outbox.ended(each.name)
+        self._ledger.restore(series, now_s=now_s)
+
+    def resume(self, report: OomReport) -> None:
+        """Expect the report of an earlier process, some part of which that may have told."""
+        self._past.resume(report)
+
     def emit(self, report: OomReport) -> None:
         """Take one report."""
+        if not self._take(report):
+            self._outbox.finished([report.id])
+        self._past.forget(report)
+
+    def _take(self, report: OomReport) -> bool:
+        """Whether an Event will tell of it."""
         if report.selftest or report.outcome is Outcome.ALREADY_EXITING:
-            return
-        if report.workload.kind is WorkloadKind.POD:
-            self._gather_pod(report)
-        if report.scope is Scope.GLOBAL:
-            self._gather(report, self._node, None)
+            return False
+        on_pod = report.workload.kind is WorkloadKind.POD and self._gather_pod(report)
+        on_node = report.scope is Scope.GLOBAL and self._gather(report, self._node, None)
+        return on_pod or on_node
 
     def marked(self, report: OomReport, pod: Pod) -> None:
         """Tell that the pod was marked for this kill."""
         subject = pod_subject(report.workload, pod)
-        if subject is None:
+        if subject is None or not self._past.is_first_mark(report.incident, subject.uid):
             return
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         event = mark_event(report, subject, self._marking, time=now)
-        self._ledger.record(mark_key(subject), now, lambda: event, now_s=self._clock())
+        occurrence = Occurrence(told=Told(report.incident, subject.uid, MARK), time=now)
+        self._ledger.record(mark_key(subject), occurrence, lambda: event, now_s=self._clock())
         self._woken.set()
 
     async def run(self) -> None:
@@ -124,21 +157,22 @@ class EventSink:
         finally:
             await self._flush()
 
-    def _gather_pod(self, report: OomReport) -> None:
+    def _gather_pod(self, report: OomReport) -> bool:
         workload = report.workload
         identity = self._lookup(workload) if workload.resolved else None
         pod = identity.pod if identity else None
         subject = pod_subject(workload, pod) if workload.resolved else None
         if subject is None:
             self.dropped["no_pod_match"] += 1
-        else:
-            self._gather(report, subject, pod)
+            return False
+        return self._gather(report, subject, pod)
 
-    def _gather(self, report: OomReport, subject: Regarding, pod: Pod | None) -> None:
+    def _gather(self, report: OomReport, subject: Regarding, pod: Pod | None) -> bool:
         if self._gathering.add(report, subject, pod, now_s=self._clock()):
             self._woken.set()
-        else:
-            self.dropped["late"] += 1
+            return True
+        self.dropped["late"] += not self._past.is_resumed(report)
+        return False
 
     async def _step(self) -> None:
         self._woken.clear()
@@ -168,13 +202,25 @@ class EventSink:
                 self._record(incident)
             except Exception:  # a defect of ours may cost this Event, not the ones behind it
                 self.dropped["defect"] += 1
+                self._outbox.finished(incident.report_ids)
                 logger.exception("could not make an Event of a kill of process %d", incident.head.victim.pid)
 
     def _record(self, incident: Incident) -> None:
-        decision = self._decision_of(incident.head)
+        head = incident.head
+        occurrence = Occurrence(
+            told=Told(head.incident, incident.subject.uid, KILLS),
+            time=head.time,
+            ago_s=self._age_s(head),
+            report_ids=tuple(incident.report_ids),
+        )
+        if not occurrence.ago_s < WAIT_S:
+            self.dropped["expired"] += 1
+            self._outbox.finished(incident.report_ids)
+            return
+        decision = self._decision_of(head)
         self._ledger.record(
             incident_key(incident, decision),
-            incident.head.time,
+            occurrence,
             lambda: incident_event(incident, decision, self._marking),
             now_s=self._clock(),
         )
@@ -195,7 +241,7 @@ class EventSink:
                 async with asyncio.timeout(FLUSH_S):
                     await self._write_rest(self._clock() + FLUSH_S)
         finally:
-            self._drop_rest()
+            self._leave_rest()
 
     async def _write_rest(self, until_s: float) -> None:
         while series := self._ledger.next(self._clock()):
@@ -205,8 +251,11 @@ class EventSink:
             if not await self._write(series) and self._writer.retry_s >= until_s:
                 return
 
-    def _drop_rest(self) -> None:
-        lost = self._ledger.pending
-        self._ledger.drop_all("stopped")
-        if lost:
-            logger.warning("stopping: %d pending Events were not told", lost)
+    def _leave_rest(self) -> None:
+        left = self._ledger.pending
+        if not self._outbox.keeps:
+            self._ledger.drop_all("stopped")
+        if left and self._outbox.keeps:
+            logger.info("stopping: %d pending Events are kept for the next start", left)
+        elif left:
+            logger.warning("stopping: %d pending Events were not told", left)

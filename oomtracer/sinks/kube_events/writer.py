@@ -9,7 +9,8 @@ from typing import NamedTuple
 from oomtracer.kube.api import Api
 from oomtracer.kube.backoff import Backoff
 from oomtracer.kube.event import EventOutcome, EventResult, Occurrences, create_event, update_event
-from oomtracer.sinks.kube_events.series import Ledger, Series
+from oomtracer.sinks.kube_events.ledger import Ledger
+from oomtracer.sinks.kube_events.series import Series
 
 logger = logging.getLogger("oomtracer.events")
 
