@@ -6,6 +6,7 @@ import fcntl
 import os
 import platform
 import subprocess
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,13 @@ def machine() -> Iterator[None]:
         if REQUIRED:
             pytest.fail(reason)
         pytest.skip(reason)
+    with one_at_a_time():
+        yield
+
+
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Wait until nobody else on this machine makes kills, and keep others from it."""
     with LOCK.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

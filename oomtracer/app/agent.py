@@ -10,23 +10,28 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from oomtracer import __version__
+from oomtracer.app.book import JournalBook
 from oomtracer.app.memory import protect
+from oomtracer.app.tracing import Tracing
+from oomtracer.audit import PROGRAM_STAGES, UNSEEN
 from oomtracer.config import Config, OnUnsupported, OutputFormat
 from oomtracer.errors import UnsupportedError
+from oomtracer.journal import Delivery, Journal, Retention
 from oomtracer.kernel import facts
 from oomtracer.kernel.symbols import KernelSymbols
 from oomtracer.libbpf import libbpf_version
-from oomtracer.pipeline import Attributor, Intake, Pipeline
+from oomtracer.pipeline import Attributor, Pipeline
 from oomtracer.sinks.console import Console
 from oomtracer.sinks.jsonl import JsonLines
-from oomtracer.sinks.output import OutputWriter
+from oomtracer.sinks.output import OutputWriter, ends_within_a_line
 from oomtracer.tracer import Tracer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from oomtracer.app.cluster import ClusterHalf
-    from oomtracer.config import Cluster
+    from oomtracer.config import Cluster, State
+    from oomtracer.events import OomReport
     from oomtracer.sinks import Sink
     from oomtracer.sinks.metrics import Metrics
 
@@ -53,7 +58,7 @@ class _App:
         self._config = config
         self._stop = asyncio.Event()
         self._tracer = Tracer(ring_size_bytes=config.ring_size_bytes, disabled_hooks=config.disabled_hooks)
-        self._pipeline: Pipeline | None = None
+        self._tracing: Tracing | None = None
         self._cluster: ClusterHalf | None = None
         self._fault = "starting"
 
@@ -61,6 +66,7 @@ class _App:
         self._watch_signals()
         self._writer = OutputWriter(STDOUT)
         async with AsyncExitStack() as stack:
+            journal = await self._open_journal(stack, self._config.state) if self._config.state else None
             metrics = await self._serve(stack) if self._config.metrics_bind_address else None
             try:
                 stack.enter_context(self._tracer)
@@ -71,7 +77,7 @@ class _App:
             else:
                 if self._config.cluster:
                     self._cluster = await self._join(stack, self._config.cluster, metrics)
-                await self._trace([self._report_sink()], metrics)
+                await self._trace(journal, metrics)
 
     def _watch_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -89,11 +95,21 @@ class _App:
         self._stop.set()
         logger.info("%s: stopping", signal.Signals(number).name)
 
-    def _report_sink(self) -> Sink:
+    async def _open_journal(self, stack: AsyncExitStack, state: State) -> Journal:
+        retention = Retention(boot_id=facts.boot_id(), max_bytes=state.max_bytes, max_age_s=state.max_age_s)
+        journal = Journal(state.directory, retention)
+        await journal.start()
+        stack.push_async_callback(journal.close)
+        return journal
+
+    def _report_sink(self, book: JournalBook | None) -> Sink:
         output = self._config.output
         if output is OutputFormat.AUTO:
             output = OutputFormat.TEXT if os.isatty(STDOUT) else OutputFormat.JSON
-        return Console(self._writer) if output is OutputFormat.TEXT else JsonLines(self._writer)
+        if ends_within_a_line(STDOUT):
+            self._writer.write(b"\n")
+        sink = Console if output is OutputFormat.TEXT else JsonLines
+        return sink(self._writer, book.told if book else None)
 
     async def _serve(self, stack: AsyncExitStack) -> Metrics:
         # Imported here: 3 MiB that a host without --metrics-bind-address need not carry.
@@ -105,7 +121,7 @@ class _App:
                 version=__version__,
                 libbpf=libbpf_version(),
                 events=self._events,
-                repeated=lambda: self._pipeline.repeated if self._pipeline else 0,
+                repeated=lambda: self._tracing.pipeline.repeated if self._tracing else 0,
                 lost=self._lost,
                 hooks=self._tracer.attached,
                 second_kills=self._tracer.second_kills,
@@ -147,39 +163,60 @@ class _App:
             metrics.add(*half.collectors())
         return half
 
-    async def _trace(self, told: list[Sink], metrics: Metrics | None) -> None:
+    async def _trace(self, journal: Journal | None, metrics: Metrics | None) -> None:
         # Attached already: what is killed while the symbols are read waits in the ring.
-        attributor = Attributor(
-            boot_id=facts.boot_id(),
-            node=self._config.node_name,
-            symbols=KernelSymbols.load(),
-            memory_nodes=facts.memory_nodes(),
+        boot_id = facts.boot_id()
+        book = JournalBook(journal, boot_id=boot_id, owes=self._owes) if journal else None
+        report_sink = self._report_sink(book)
+        self._tracing = Tracing(
+            self._tracer,
+            Pipeline(
+                Attributor(
+                    boot_id=boot_id,
+                    node=self._config.node_name,
+                    symbols=KernelSymbols.load(),
+                    memory_nodes=facts.memory_nodes(),
+                ),
+                [*([metrics] if metrics else []), self._named(report_sink)],
+            ),
+            book,
+            lost_behind=self._lost_behind,
         )
-        names = self._cluster.name(told) if self._cluster else None
-        sinks: list[Sink] = [names] if names else told
-        self._pipeline = Pipeline(attributor, [*([metrics] if metrics else []), *sinks])
         protect()
-        intake = Intake(self._tracer, self._pipeline)
-        draining = asyncio.create_task(intake.run(), name="intake")
+        if journal:
+            await self._take_up(journal, boot_id, report_sink)
         self._fault = ""
         logger.info("tracing OOM kills on %s, Linux %s", self._config.node_name, os.uname().release)
-        tasks = self._cluster.start() if self._cluster else []
         stop = asyncio.create_task(self._stop.wait(), name="stop")
-        ends: list[asyncio.Future[Any]] = [stop, self._writer.failed, draining, *tasks]
+        tasks: list[asyncio.Future[Any]] = [
+            *self._tracing.start(),
+            *(self._cluster.start() if self._cluster else []),
+        ]
         try:
-            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            tasks += [stop, self._writer.failed]
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stop.cancel()
             self._fault = "stopping"
             try:
-                self._tracer.stop()
-                intake.stop()
-                await draining
-                await intake.finish()
+                await self._tracing.stop()
             finally:
                 await self._finish()
         if self._cluster and (failure := self._cluster.failure()):
             raise failure
+
+    def _named(self, report_sink: Sink) -> Sink:
+        return self._cluster.name([report_sink]) if self._cluster else report_sink
+
+    async def _take_up(self, journal: Journal, boot_id: str, report_sink: Sink) -> None:
+        assert self._tracing
+        for each in await self._tracing.take_up(journal, boot_id):
+            if each.pending & Delivery.STDOUT:
+                report_sink.emit(each.report)
+
+    def _owes(self, report: OomReport) -> Delivery:
+        """Which deliveries a new report is owed to."""
+        return Delivery.STDOUT  # TODO
 
     async def _finish(self) -> None:
         try:
@@ -194,20 +231,27 @@ class _App:
         finally:
             lost = {stage: count for stage, count in self._lost().items() if count}
             level = logging.ERROR if lost else logging.INFO
-            observed = self._pipeline.observed if self._pipeline else 0
+            observed = self._tracing.pipeline.observed if self._tracing else 0
             logger.log(level, "kills observed: %d, lost: %s", observed, lost or "none")
 
     def _events(self) -> Mapping[tuple[str, str], int]:
-        observed = self._pipeline.observed if self._pipeline else 0
+        observed = self._tracing.pipeline.observed if self._tracing else 0
         return {("observed", "ebpf_capture"): observed} | (self._cluster.events() if self._cluster else {})
 
     def _lost(self) -> Mapping[str, int]:
-        pipeline = self._pipeline
+        """By stage, in the order of a kill's way."""
+        counted = self._tracer.counted()._asdict()
+        unseen = self._tracing.verdict.lost.get(UNSEEN, 0) if self._tracing else 0
+        return {UNSEEN: unseen, **{stage: counted[stage] for stage in PROGRAM_STAGES}, **self._lost_behind()}
+
+    def _lost_behind(self) -> Mapping[str, int]:
+        """What came out of the ring and went no further."""
+        tracing, cluster = self._tracing, self._cluster
+        pipeline = tracing.pipeline if tracing else None
         return {
-            "ring": self._tracer.records_lost(),
-            "victim": self._tracer.victims_not_found(),
             "decode": pipeline.undecodable if pipeline else 0,
-            "attribute": pipeline.unattributable if pipeline else 0,
+            "attribute": (pipeline.unattributable if pipeline else 0)
+            + (tracing.lost_at_start if tracing else 0),
             "stdout": self._writer.lost,
-            "sink": (pipeline.untold if pipeline else 0) + (self._cluster.untold if self._cluster else 0),
+            "sink": (pipeline.untold if pipeline else 0) + (cluster.untold if cluster else 0),
         }

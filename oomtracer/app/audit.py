@@ -6,10 +6,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from oomtracer.audit import SETTLED_SECONDS, Audit, Baseline, Counters, Processed, Reading, Verdict
+from oomtracer.audit import SETTLED_SECONDS, Audit, Counters, Processed, Reading, Verdict
 from oomtracer.kernel import facts
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ class Auditor:
         self._reported = reported
         self._lost = lost
         self._on_verdict = on_verdict
-        self._audit = Audit(tracer.baseline, sees_signals=tracer.sees_signals)
+        self._audit = Audit(None, sees_signals=tracer.sees_signals)
         self.verdict = self.look()
 
     async def run(self) -> None:

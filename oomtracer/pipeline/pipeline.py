@@ -27,13 +27,14 @@ _REMEMBERED_IDS = 512
 class Pipeline:
     """Makes reports of records, in the order of the kernel, hands them out and keeps count.
 
-    ``observed`` records decoded, ``undecodable`` and ``unattributable`` ones dropped, ``missing`` by
+    ``observed`` records decoded, ``reported`` those told, ``undecodable`` and ``unattributable`` ones dropped, ``missing`` by
     gaps in the sequence, ``untold`` reports that a sink failed to take, ``repeated`` kills of a process already told (one that shares the victim's memory
     and is a member of its group).
     """
 
     def __init__(self, attributor: Attributor, sinks: Sequence[Sink]) -> None:
         self.observed = 0
+        self.reported = 0
         self.undecodable = 0
         self.unattributable = 0
         self.missing = 0
@@ -94,6 +95,7 @@ class Pipeline:
 
     def tell(self, report: OomReport) -> None:
         """Hand a report to every sink; never raises."""
+        self.reported += 1
         self.untold += hand_out(report, self._sinks)
 
     def _follow(self, seq: int) -> None:

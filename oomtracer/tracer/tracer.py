@@ -214,6 +214,11 @@ class Tracer:
         used = {choice.hook.name for choice in self.choices if choice.hook} if self._loaded else set()
         return {hook.name: hook.name in used for hook in HOOKS}
 
+    @property
+    def sees_signals(self) -> bool:
+        """Whether a kill can be told from a mere mark."""
+        return any(choice.group == TRUTH and choice.hook for choice in self.choices)
+
     def records_lost(self) -> int:
         """Records that found the ring full, by the kernel's own count; 0 before anything is loaded."""
         return self.counted().ring_full

@@ -49,8 +49,12 @@ def victim(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The compiled victim.c; where there is no compiler, one that somebody else has compiled."""
     if given := os.environ.get("OOMTRACER_TEST_VICTIM"):
         return given
-    path = tmp_path_factory.mktemp("victim") / "victim"
-    source = Path(__file__).with_name("victim.c")
+    return compile_victim(tmp_path_factory.mktemp("victim"))
+
+
+def compile_victim(directory: Path) -> str:
+    """The path of the compiled victim.c, in a directory."""
+    path, source = directory / "victim", Path(__file__).with_name("victim.c")
     subprocess.run(["gcc", "-O1", "-Wall", "-Werror", "-static", "-o", path, source, "-lpthread"], check=True)
     return str(path)
 
@@ -123,14 +127,18 @@ class CgroupMaker:
         """Make the cgroup of this path, and those above it that are missing."""
         return Cgroup(path, self.made)
 
+    def remove_all(self) -> None:
+        """Remove what was made."""
+        while self.made:
+            _remove(self.made.pop())
+
 
 @pytest.fixture
 def make_cgroup() -> Iterator[CgroupMaker]:
     """Cgroups for one test."""
     maker = CgroupMaker()
     yield maker
-    for directory in reversed(maker.made):
-        _remove(directory)
+    maker.remove_all()
 
 
 @pytest.fixture

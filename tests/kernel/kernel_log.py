@@ -53,6 +53,7 @@ class KernelLog:
         os.lseek(self._fd, 0, os.SEEK_END)
         self._constraints: dict[int, re.Match[bytes]] = {}
         self._kills: dict[int, LoggedKill] = {}
+        self._new: list[int] = []
 
     def close(self) -> None:
         """Stop following."""
@@ -67,6 +68,12 @@ class KernelLog:
             select.select([self._fd], [], [], left)
             self._read()
         return self._kills[tid]
+
+    def new_pids(self) -> list[int]:
+        """The victims of all kills that the log tells and that were not asked for here before."""
+        self._read()
+        new, self._new = self._new, []
+        return new
 
     def paced(self, kill: Callable[[], int]) -> LoggedKill:
         """Make kills until the log tells one with its cgroups: 10 in 5 seconds are told so, machine-wide."""
@@ -92,6 +99,7 @@ class KernelLog:
         if match := _OOM_KILL.search(line):
             self._constraints[int(match["pid"])] = match
         elif match := _KILLED.search(line):
+            self._new.append(int(match["pid"]))
             self._kills[int(match["pid"])] = _kill(match, self._constraints.pop(int(match["pid"]), None))
 
 

@@ -1,0 +1,77 @@
+"""From the attached programs to the sinks, with what is kept of it on the way."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from oomtracer.app.audit import Auditor
+from oomtracer.app.resume import read_journal
+from oomtracer.pipeline import Intake
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from oomtracer.app.book import JournalBook
+    from oomtracer.audit import Verdict
+    from oomtracer.journal import Journal, PendingReport
+    from oomtracer.pipeline import Pipeline
+    from oomtracer.tracer import Tracer
+
+
+class Tracing:
+    """Made once the programs are attached.
+
+    ``pipeline`` keeps count. ``lost_at_start`` are kills of another boot, of which nothing but the raw record was left.
+    """
+
+    def __init__(
+        self,
+        tracer: Tracer,
+        pipeline: Pipeline,
+        book: JournalBook | None,
+        *,
+        lost_behind: Callable[[], Mapping[str, int]],
+    ) -> None:
+        self.pipeline = pipeline
+        self.lost_at_start = 0
+        self._tracer = tracer
+        self._intake = Intake(tracer, pipeline, book)
+        self._auditor = Auditor(tracer, reported=lambda: pipeline.reported, lost=lost_behind)
+        self._tasks: list[asyncio.Task[Any]] = []
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the last look at the counts showed."""
+        return self._auditor.verdict
+
+    async def take_up(self, journal: Journal, boot_id: str) -> Sequence[PendingReport]:
+        """Tell what an agent before this one had only stored; return the reports that it had not delivered."""
+        resume = await read_journal(journal)
+        self.lost_at_start = await resume.attribute(boot_id, self.pipeline, self._intake)
+        return resume.owed
+
+    def start(self) -> list[asyncio.Task[Any]]:
+        """Take what the kernel has, and watch over the counts. None of these tasks ends by itself."""
+        self._tasks = [
+            asyncio.create_task(self._intake.run(), name="intake"),
+            asyncio.create_task(self._auditor.run(), name="audit"),
+        ]
+        return self._tasks
+
+    async def caught_up(self) -> None:
+        """Wait until all that the kernel had at the start is told."""
+        await self._intake.caught_up.wait()
+
+    async def stop(self) -> None:
+        """Compare the counts for the last time, detach, and take what is still there. Raises what ended a task."""
+        intake, audit = self._tasks
+        audit.cancel()
+        await self._auditor.finish()
+        self._tracer.stop()
+        self._intake.stop()
+        await intake
+        await self._intake.finish()
+        await asyncio.gather(audit, return_exceptions=True)
+        if not audit.cancelled():
+            audit.result()
