@@ -16,8 +16,7 @@ from typing import Self
 import pytest
 
 from oomtracer.events import Workload, WorkloadKind
-from oomtracer.journal import Journal, Retention, ReportRow
-
+from oomtracer.journal import Journal, ReportRow, Retention
 from tests.unit.builders import BOOT_ID, POD_UID, report
 
 RING = "00c0ffee00c0ffee"

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import shutil
@@ -12,8 +11,8 @@ import pytest
 
 from oomtracer.journal import Delivery, RawRecord, records, reports, writer
 from oomtracer.journal import journal as journal_module
-
 from tests.unit.pipes import run
+
 from .scene import RING, Disk, filled, ids, journal, numbered, remount, row, tmpfs, until
 
 COUNT = 300

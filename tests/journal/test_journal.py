@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from oomtracer.journal import Delivery, RawRecord, records, reports
-
 from tests.unit.pipes import run
+
 from .scene import OTHER_RING, RING, ids, in_pod, journal, numbered, row, until
 
 

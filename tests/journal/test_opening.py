@@ -15,8 +15,8 @@ from oomtracer.journal import Journal, Retention, reports, schema
 from oomtracer.journal.aside import MOST_KEPT
 from oomtracer.journal.database import Database
 from oomtracer.kernel.directory_lock import DirectoryHeldError
-
 from tests.unit.pipes import run
+
 from .scene import RING, journal, numbered, row
 
 ROOT = Path(__file__).parents[2]
