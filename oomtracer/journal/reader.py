@@ -20,7 +20,7 @@ from urllib.parse import quote
 from oomtracer.errors import OomTracerError, errno_name
 from oomtracer.events import OomReport, Scope
 from oomtracer.journal import schema
-from oomtracer.journal.database import NAME
+from oomtracer.journal.database import NAME, decoded
 from oomtracer.journal.report_json import ReportError, from_text
 from oomtracer.journal.trouble import is_corrupt
 
@@ -135,9 +135,11 @@ class Reader:
         # Opened once by ourselves, for SQLite does not say why it could not.
         os.close(os.open(self._path, os.O_RDONLY | os.O_CLOEXEC))
         how = "mode=ro&readonly_shm=1" if self._seen is None else "mode=ro&immutable=1"
-        return sqlite3.connect(
+        connection = sqlite3.connect(
             f"file:{quote(str(self._path))}?{how}", uri=True, timeout=_BUSY_S, isolation_level=None
         )
+        connection.text_factory = decoded
+        return connection
 
     def _identify(self, connection: sqlite3.Connection) -> None:
         if schema.is_blank(connection):

@@ -120,8 +120,9 @@ class Retention:
         """Give pages back to the file system where the file has more of them than it may."""
         page_bytes, pages, free = _pages(connection)
         excess = min(pages - self._max_bytes // page_bytes, free)
-        if excess > 0:
-            connection.execute(f"PRAGMA incremental_vacuum({min(excess, _STEP_ROWS)})").fetchall()
+        for _ in range(min(excess, _STEP_ROWS)):
+            # One by one: the module steps a statement that returns nothing only once.
+            connection.execute("PRAGMA incremental_vacuum(1)")
         return excess > _STEP_ROWS
 
     def _remove(

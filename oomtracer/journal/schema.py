@@ -82,6 +82,20 @@ def migrate(
     return found
 
 
+def lacks(connection: sqlite3.Connection, like: sqlite3.Connection) -> set[tuple[str, str]]:
+    """The columns, as (table, column), that a new journal has and this one has not."""
+    return _columns(like) - _columns(connection)
+
+
+def _columns(connection: sqlite3.Connection) -> set[tuple[str, str]]:
+    return set(
+        connection.execute(
+            "SELECT tables.name, columns.name FROM sqlite_master AS tables, pragma_table_info(tables.name) AS columns"
+            " WHERE tables.type = 'table'"
+        )
+    )
+
+
 def version_of(connection: sqlite3.Connection) -> int:
     """The version of its tables."""
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
