@@ -71,7 +71,7 @@ def test_without_signals_no_outcome_is_counted(make_cgroup: CgroupMaker, grow: G
 def test_groups_with_sharers_are_counted_as_the_kernel_does(
     make_cgroup: CgroupMaker, grow: Grow, size: int
 ) -> None:
-    """The chosen one is killed twice; its sharer is killed once, and signalled as a sharer beside that."""
+    """The chosen one is killed twice, and signalled once more with each member that shares its memory."""
     cgroup = make_cgroup("/oomtracer-test").limit(48 * MIB)
     (cgroup.directory / "memory.oom.group").write_text("1")
     with unread_ring(size) as ring, ExitStack() as stack:
@@ -80,10 +80,11 @@ def test_groups_with_sharers_are_counted_as_the_kernel_does(
         for holder in holders:
             assert holder.stdout
             assert holder.stdout.readline() == "holding\n"
-        grow(cgroup, "share")
+        grow(cgroup, "shared")
         assert [holder.wait(30) != 0 for holder in holders] == [True] * 3
         counted, kills = ring.counted(), ring.take()
         assert kernel_kills() - before == counted.kills + counted.second_kills
-    assert counted.kills == len(holders) + 2
-    assert counted.second_kills >= 1
+    # The first process of the two that share may be gone before it is its turn as a member.
+    assert counted.kills - len(holders) in {1, 2}
+    assert (counted.second_kills, counted.shared) == (1, 1)
     assert_every_record_is_accounted_for(counted, kills)
