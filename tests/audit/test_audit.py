@@ -56,6 +56,17 @@ def test_a_kill_in_progress_is_not_lost() -> None:
     assert (verdict.lost, verdict.recheck, verdict.kernel_kills) == (CALM, False, 1)
 
 
+def test_one_kill_after_the_other_in_progress_is_not_lost() -> None:
+    """However long it goes on, if another kill is in progress each time that the audit looks."""
+    kernel = Kernel()
+    audit = audited(kernel)
+    for _ in range(5):
+        kernel.begin(KILL)
+        verdict = audit.observe(kernel.read(), Processed())
+        assert (verdict.lost, verdict.recheck) == (CALM, True)
+        kernel.wait(2)
+
+
 def test_a_kill_that_nobody_saw_is_told_once() -> None:
     """After a calm second, with what to do about it."""
     kernel = Kernel()

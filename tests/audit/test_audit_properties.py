@@ -12,7 +12,8 @@ from oomtracer.audit import SETTLED_SECONDS, UNSEEN, Audit, Processed, Verdict
 from tests.audit.kernels import SECOND, SEEN, Kernel
 
 KILLS = st.sampled_from([*SEEN, SECOND, ()])
-PAUSES_S = st.floats(0, 3 * SETTLED_SECONDS)
+# Quarters of a second, which add up exactly.
+PAUSES_S = st.integers(0, 12).map(lambda quarters: quarters / 4)
 
 
 class AuditedKernel(RuleBasedStateMachine):
@@ -66,6 +67,12 @@ class AuditedKernel(RuleBasedStateMachine):
             for seen in meanwhile
         ]
         self._observe(*steps)
+
+    @rule(seen=KILLS)
+    def read_in_the_middle(self, seen) -> None:
+        """The audit looks while a kill is in progress."""
+        self.kernel.begin(seen)
+        self._observe()
 
     def _observe(self, *meanwhile) -> None:
         verdict = self.audit.observe(self.kernel.read(*meanwhile), Processed())
