@@ -2,8 +2,8 @@
 /*
  * One record into the ring.
  *
- * The ring and the counters are written inside out_of_memory() only, which holds oom_lock: one at a time on
- * the whole machine. That is why plain increments are exact.
+ * The ring, the shares in it and the counters are written inside out_of_memory() only, which holds oom_lock:
+ * one at a time on the whole machine. That is why plain increments are exact.
  */
 #ifndef __RECORD_BPF_H__
 #define __RECORD_BPF_H__

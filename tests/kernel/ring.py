@@ -27,6 +27,10 @@ class Ring:
         """Everything that is in the ring, which is empty then."""
         return [decode(record) for record in self._tracer._ring.read(limit=1 << 20)]
 
+    def detach(self) -> None:
+        """Trace nothing any more; what was counted stays."""
+        self._tracer._object.detach()
+
 
 @contextmanager
 def unread_ring(size_bytes: int, *disabled: str) -> Iterator[Ring]:

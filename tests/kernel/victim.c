@@ -6,6 +6,7 @@
  *   victim PROCS hold BYTES [SCORE]     touch BYTES, print a line, wait; with an oom_score_adj of SCORE (1000)
  *   victim PROCS thread BYTES           the same as grow, by a second thread after the first has ended
  *   victim PROCS share BYTES            the same as grow, with a second process in the same memory
+ *   victim PROCS shared BYTES           the same as share, but the second process grows, and the first waits
  *   victim PROCS init BYTES             the same as grow, by process 1 of a new pid namespace
  *   victim PROCS user BYTES UID         the same as grow, as another user, with an oom_score_adj of 321
  *   victim PROCS remote BYTES OTHER     a process of OTHER writes the BYTES into a process of PROCS
@@ -79,7 +80,7 @@ static int wait_forever(void *unused)
 	return 0;
 }
 
-static int touch_as_init(void *unused)
+static int touch_as_child(void *unused)
 {
 	(void)unused;
 	touch_memory();
@@ -224,8 +225,11 @@ int main(int argc, char **argv)
 	} else if (strcmp(mode, "share") == 0) {
 		clone(wait_forever, child_stack + sizeof(child_stack), CLONE_VM | SIGCHLD, NULL);
 		touch_memory();
+	} else if (strcmp(mode, "shared") == 0) {
+		clone(touch_as_child, child_stack + sizeof(child_stack), CLONE_VM | SIGCHLD, NULL);
+		wait_forever(NULL);
 	} else if (strcmp(mode, "init") == 0) {
-		if (clone(touch_as_init, child_stack + sizeof(child_stack), CLONE_NEWPID | SIGCHLD, NULL) < 0)
+		if (clone(touch_as_child, child_stack + sizeof(child_stack), CLONE_NEWPID | SIGCHLD, NULL) < 0)
 			err(1, "clone");
 		return wait_for_children() == 1 ? 0 : 1;
 	} else if (strcmp(mode, "user") == 0) {
