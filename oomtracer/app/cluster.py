@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from oomtracer.app.memory import settle
+from oomtracer.app.outboxes import Outboxes, owed_by
 from oomtracer.cgroups import limit_owner
 from oomtracer.config import Cluster, PodMetrics
 from oomtracer.events import Workload
@@ -22,11 +23,13 @@ from oomtracer.pipeline import Naming
 from oomtracer.pods import PodIdentity
 from oomtracer.policy import Policy, annotation_keys, label_keys
 from oomtracer.sinks import Sink
-from oomtracer.sinks.kube_events import DROP_REASONS, EventSink
+from oomtracer.sinks.kube_events import DROP_REASONS, WAIT_S, EventSink
 from oomtracer.sinks.mark import LATENCY_BUCKETS_S, Delivery, MarkSink, boot_clock
 from oomtracer.sinks.stages import Stages
 
 if TYPE_CHECKING:
+    from oomtracer.journal import Delivery as Owed
+    from oomtracer.journal import Journal, PendingReport
     from oomtracer.sinks.cluster_metrics import ClusterSources
     from oomtracer.sinks.metrics import Collector
     from oomtracer.sinks.pod_metrics import PodKills
@@ -36,8 +39,8 @@ SETTLED_S = 0.5
 
 logger = logging.getLogger("oomtracer.app")
 
-# For a name; marks may be wanted for longer.
-GIVE_UP_AFTER_S = 900.0
+# For a name: as long as for an Event. Marks may be wanted for longer.
+GIVE_UP_AFTER_S = WAIT_S
 
 
 class ClusterHalf:
@@ -46,8 +49,11 @@ class ClusterHalf:
     Raises OomTracerError when entered: what was asked for cannot be right.
     """
 
-    def __init__(self, cluster: Cluster, *, node_name: str, has_metrics: bool) -> None:
+    def __init__(
+        self, cluster: Cluster, *, node_name: str, has_metrics: bool, journal: Journal | None = None
+    ) -> None:
         self._cluster = cluster
+        self._outboxes = Outboxes(journal)
         self._node_name = node_name
         self._counts_pods = has_metrics and cluster.pod_metrics is not PodMetrics.OFF
         self._directory = PodDirectory()
@@ -75,9 +81,11 @@ class ClusterHalf:
             policy=Policy(marking, owner_of=limit_owner),
             marking=marking,
             delivery=self._delivery(limiter),
+            outbox=self._outboxes.marks,
         )
         self._stages = Stages(self._marks.decision_of)
         self._events = self._make_events(limiter)
+        await self._outboxes.restore(self._marks, self._events)
         return self
 
     async def __aexit__(
@@ -116,6 +124,16 @@ class ClusterHalf:
         self._directory.on_change += [self._naming.pods_changed, self._settle_once]
         return self._naming
 
+    @property
+    def owed(self) -> Owed:
+        """The deliveries that each new report is owed to, for its row in the journal."""
+        return owed_by(self._events)
+
+    def resume(self, owed: Sequence[PendingReport]) -> None:
+        """Take up reports of earlier processes in the order of the kills; after ``name``, before any new one."""
+        if self._naming:
+            self._outboxes.resume(owed, self._naming, self._marks, self._events)
+
     def _settle_once(self) -> None:
         self._directory.on_change.remove(self._settle_once)
         asyncio.get_running_loop().call_later(SETTLED_S, settle)
@@ -133,7 +151,7 @@ class ClusterHalf:
     async def stop(self) -> None:
         """Hand on what waits for names, give marks and Events their last chance, and end."""
         if self._naming:
-            self._naming.finish()
+            self._naming.finish(keeps=self._outboxes.keeps)
         events = [task for task in self._tasks if task.get_name() == EventSink.__name__]
         await _end([task for task in self._tasks if task not in events])
         # After the marks: one that was made at last wants its Event.
@@ -210,6 +228,8 @@ class ClusterHalf:
             lookup=self._find,
             decision_of=self._marks.decision_of,
             limiter=limiter,
+            outbox=self._outboxes.events,
+            age_s=self._outboxes.ages,
         )
         self._marks.on_marked.append(events.marked)
         return events

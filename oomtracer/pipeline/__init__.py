@@ -2,7 +2,7 @@
 
 from oomtracer.pipeline.attribute import Attributor
 from oomtracer.pipeline.intake import Attributed, Book, Intake
-from oomtracer.pipeline.naming import Naming
+from oomtracer.pipeline.naming import Naming, Ways
 from oomtracer.pipeline.pipeline import Pipeline
 
-__all__ = ["Attributed", "Attributor", "Book", "Intake", "Naming", "Pipeline"]
+__all__ = ["Attributed", "Attributor", "Book", "Intake", "Naming", "Pipeline", "Ways"]

@@ -6,25 +6,22 @@ for it a moment, what is sent to the cluster longer, and nobody waits for the ki
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
-from oomtracer.events import OomReport, Workload, WorkloadKind
+from oomtracer.events import OomReport, WorkloadKind
 from oomtracer.pipeline.fan_out import hand_out
-from oomtracer.pods import Pod, PodIdentity
+from oomtracer.pipeline.names import Lookup, with_names, with_trigger
+from oomtracer.pods import Pod
 from oomtracer.sinks import Sink
-
-Lookup = Callable[[Workload], PodIdentity | None]
 
 TELL_AFTER_S = 2.0
 COMPLETE_AFTER_S = 30.0
 MAX_WAITING = 1000
 # A busy node's pods change a hundred times a second.
 _RETRY_PAUSE_S = 0.02
-# The kubelet's, for the sandbox of every pod and for nothing else of it (pkg/kubelet/qos/policy.go).
-_SANDBOX_OOM_SCORE_ADJ = -998
 
 
 class Timer(Protocol):
@@ -44,12 +41,22 @@ class Scheduler(Protocol):
         """Call back once after so many seconds."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ways:
+    """The sinks that a report goes to: see ``Naming``."""
+
+    told: Sequence[Sink] = ()
+    named: Sequence[Sink] = ()
+    complete: Sequence[Sink] = ()
+
+
 @dataclass(slots=True)
 class _Waiting:
     """A report of a pod of which something is not known yet."""
 
     report: OomReport
     since_s: float
+    ways: Ways
     pod: Pod | None = None
     """As it was looked up last."""
     is_told: bool = False
@@ -79,9 +86,7 @@ class Naming:
     ) -> None:
         self.untold = 0
         self._lookup = lookup
-        self._told = told
-        self._named = named
-        self._complete = complete
+        self._ways = Ways(told=told, named=named, complete=complete)
         self._synced_for_s = synced_for_s
         self._give_up_after_s = give_up_after_s
         self._scheduler = scheduler
@@ -97,7 +102,14 @@ class Naming:
 
     def emit(self, report: OomReport) -> None:
         """Take one report."""
-        entry = _Waiting(report, self._scheduler.time())
+        self._take(_Waiting(report, self._scheduler.time(), self._ways))
+
+    def resume(self, report: OomReport, ways: Ways, *, age_s: float) -> None:
+        """Take one of an earlier process, ``age_s`` seconds after its kill, for those that have not had it."""
+        self._take(_Waiting(report, self._scheduler.time() - age_s, ways))
+
+    def _take(self, entry: _Waiting) -> None:
+        report = entry.report
         if report.workload.kind is not WorkloadKind.POD:
             self._finish(entry)
         elif not self._advance(entry):
@@ -108,13 +120,17 @@ class Naming:
         if self._waiting and self._retry is None:
             self._retry = self._scheduler.call_later(_RETRY_PAUSE_S, self._look_again)
 
-    def finish(self) -> None:
-        """Hand on all that waits, as far as it is known."""
+    def finish(self, *, keeps: bool = False) -> None:
+        """Hand on all that waits, as far as it is known; to the ``told`` ones alone if it ``keeps`` for the others."""
         for timer in (self._timer, self._retry):
             if timer:
                 timer.cancel()
         while self._waiting:
-            self._finish(self._waiting.popitem(last=False)[1])
+            entry = self._waiting.popitem(last=False)[1]
+            if keeps:
+                self._tell(entry)
+            else:
+                self._finish(entry)
 
     def _advance(self, entry: _Waiting) -> bool:
         """Hand on as far as names are known; whether that is the end."""
@@ -124,7 +140,7 @@ class Naming:
         is_first, entry.pod = entry.pod is None, identity.pod
         entry.report = with_names(entry.report, identity, self._lookup)
         if is_first:
-            self._hand_out(entry, self._named)
+            self._hand_out(entry, entry.ways.named)
         workload = entry.report.workload
         if workload.container is None and workload.container_id is not None:
             return False
@@ -134,25 +150,32 @@ class Naming:
     def _finish(self, entry: _Waiting) -> None:
         self._tell(entry)
         if entry.pod is None:
-            self._hand_out(entry, self._named)
-        self._hand_out(entry, self._complete)
+            self._hand_out(entry, entry.ways.named)
+        self._hand_out(entry, entry.ways.complete)
 
     def _tell(self, entry: _Waiting) -> None:
         if not entry.is_told:
             if entry.pod is None:
-                entry.report = _with_trigger(entry.report, self._lookup)
+                entry.report = with_trigger(entry.report, self._lookup)
             entry.is_told = True
-            self._hand_out(entry, self._told)
+            self._hand_out(entry, entry.ways.told)
 
     def _hand_out(self, entry: _Waiting, sinks: Sequence[Sink]) -> None:
         self.untold += hand_out(entry.report, sinks)
 
     def _wait(self, entry: _Waiting) -> None:
-        while len(self._waiting) >= MAX_WAITING:
-            self._finish(self._waiting.popitem(last=False)[1])
+        if len(self._waiting) >= MAX_WAITING:
+            self._make_room()
         self._waiting[entry.report.id] = entry
         if self._timer is None or self._due_at(entry) < self._due_s:
             self._schedule(self._due_at(entry))
+
+    def _make_room(self) -> None:
+        """Hand on the oldest of the pod with the most: one that dies in a loop costs no other its name."""
+        counts = Counter(_whose(entry.report) for entry in self._waiting.values())
+        most = counts.most_common(1)[0][0]
+        oldest = next(key for key, entry in self._waiting.items() if _whose(entry.report) == most)
+        self._finish(self._waiting.pop(oldest))
 
     def _look_again(self) -> None:
         self._retry = None
@@ -199,41 +222,5 @@ class Naming:
         return min(max(entry.since_s, known_since) + COMPLETE_AFTER_S, give_up)
 
 
-def with_names(report: OomReport, identity: PodIdentity, lookup: Lookup) -> OomReport:
-    """The report with what the API server knows of the victim's pod, and of the trigger's."""
-    return replace(
-        _with_trigger(report, lookup),
-        workload=named(report.workload, identity, container=_container(report, identity)),
-        init_died=None if identity.pod.shares_pid_namespace else report.init_died,
-    )
-
-
-def _with_trigger(report: OomReport, lookup: Lookup) -> OomReport:
-    trigger = report.trigger_workload
-    identity = lookup(trigger) if trigger and trigger.kind is WorkloadKind.POD else None
-    if not trigger or not identity:
-        return report
-    return replace(report, trigger_workload=named(trigger, identity, container=identity.container))
-
-
-def named(workload: Workload, identity: PodIdentity, *, container: str | None) -> Workload:
-    """The workload with its names."""
-    pod = identity.pod
-    return replace(
-        workload,
-        namespace=pod.namespace,
-        pod=pod.name,
-        container=container,
-        static=pod.is_mirror,
-        owner=pod.owner,
-        resolved=True,
-    )
-
-
-def _container(report: OomReport, identity: PodIdentity) -> str | None:
-    """The container's name; of a pod with only one it is known before its id is."""
-    containers = identity.pod.containers
-    if identity.container is not None or report.workload.container_id is None:
-        return identity.container
-    is_sandbox = report.victim.oom_score_adj == _SANDBOX_OOM_SCORE_ADJ
-    return containers[0] if len(containers) == 1 and not is_sandbox else None
+def _whose(report: OomReport) -> str | None:
+    return report.workload.pod_uid or report.workload.container_id

@@ -6,6 +6,7 @@ count up (``series``), no object is written about too often (``bucket``), and ``
 
 from __future__ import annotations
 
+from oomtracer.sinks.kube_events.ledger import WAIT_S
 from oomtracer.sinks.kube_events.sink import DROP_REASONS, EventSink
 
-__all__ = ["DROP_REASONS", "EventSink"]
+__all__ = ["DROP_REASONS", "WAIT_S", "EventSink"]

@@ -1,0 +1,82 @@
+"""What the cluster half leaves in the journal, and takes up again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from oomtracer.kernel import facts
+from oomtracer.pipeline import Naming, Ways
+from oomtracer.sinks import Sink
+from oomtracer.sinks.ages import Ages
+from oomtracer.sinks.kube_events import EventSink
+from oomtracer.sinks.mark import MarkSink
+
+if TYPE_CHECKING:
+    from oomtracer.journal import Delivery, Journal, PendingReport
+    from oomtracer.journal.outbox import EventTable, MarkTable
+
+
+class Outboxes:
+    """The outboxes of marks and Events; without a journal there are none."""
+
+    def __init__(self, journal: Journal | None) -> None:
+        boot_id = facts.boot_id()
+        self.keeps = journal is not None
+        self.ages = Ages(boot_id)
+        self.marks: MarkTable | None = None
+        self.events: EventTable | None = None
+        if journal is not None:
+            # Imported here: who has no journal does without SQLite.
+            from oomtracer.journal.outbox import EventTable, MarkTable, Moments
+
+            moments = Moments(boot_id)
+            self.marks = MarkTable(journal.submit, moments)
+            self.events = EventTable(journal.submit, moments)
+
+    async def restore(self, marks: MarkSink, events: EventSink | None) -> None:
+        """Hand the sinks what earlier processes left of marks and Events."""
+        if self.marks:
+            marks.restore(await self.marks.load())
+        if self.events and events:
+            events.restore(await self.events.load())
+
+    def resume(
+        self, owed: Sequence[PendingReport], naming: Naming, marks: MarkSink, events: EventSink | None
+    ) -> None:
+        """Emit reports of earlier processes again, to the sinks that they are owed to."""
+        for each in owed:
+            named, complete = self._to_marks(each, marks), self._to_events(each, events)
+            if named or complete:
+                ways = Ways(named=named, complete=complete)
+                naming.resume(each.report, ways, age_s=self.ages(each.report))
+
+    def _to_marks(self, owed: PendingReport, marks: MarkSink) -> list[Sink]:
+        from oomtracer.journal import Delivery
+
+        if Delivery.MARK not in owed.pending:
+            marks.recall(owed.report, owed.decision)
+        elif self.ages.is_of_this_boot(owed.report):
+            return [marks]
+        else:
+            marks.give_up(owed.report)
+        return []
+
+    def _to_events(self, owed: PendingReport, events: EventSink | None) -> list[Sink]:
+        from oomtracer.journal import Delivery
+
+        if Delivery.EVENT not in owed.pending:
+            return []
+        if events:
+            events.resume(owed.report)
+            return [events]
+        if self.events:  # they are switched off now
+            self.events.finished([owed.report.id])
+        return []
+
+
+def owed_by(events: EventSink | None) -> Delivery:
+    """The deliveries of the cluster half that a new report is owed to."""
+    from oomtracer.journal import Delivery
+
+    return Delivery.MARK | Delivery.EVENT if events else Delivery.MARK
