@@ -20,11 +20,12 @@ struct {
 	__type(value, struct oom_counters);
 } counters SEC(".maps");
 
+/* NULL where another instance counts in the place of this one. */
 static __always_inline struct oom_counters *get_counters(void)
 {
 	__u32 zero = 0;
 
-	return bpf_map_lookup_elem(&counters, &zero);
+	return is_replaced() ? NULL : bpf_map_lookup_elem(&counters, &zero);
 }
 
 /* volatile: clang would make a call to memset of it, which BPF has not. */
@@ -114,7 +115,10 @@ static __always_inline int count_not_found(void)
 	if (!count)
 		return 0;
 	count->attempted++;
-	count->not_found++;
+	if (is_unread())
+		count->unread++;
+	else
+		count->not_found++;
 	return 0;
 }
 
@@ -130,6 +134,10 @@ static __always_inline int send(void *ctx, struct task_struct *victim, __u16 out
 	if (!count || !run)
 		return 0;
 	count->attempted++;
+	if (is_unread()) {
+		count->unread++;
+		return 0;
+	}
 	wide = fields & (OOM_FIELD_UNIFIED_PATH | OOM_FIELD_TRIGGER_PATH);
 	if (wide)
 		event = bpf_ringbuf_reserve(&events, sizeof(struct oom_event_wide), 0);
