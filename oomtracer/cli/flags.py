@@ -30,6 +30,14 @@ DisableHook = Annotated[
         "DISABLE_HOOK",
     ),
 ]
+PinPath = Annotated[
+    str,
+    _flag(
+        "Directory of our own on a bpffs, such as /sys/fs/bpf/oomtracer; empty: nothing is pinned.",
+        "PIN_PATH",
+    ),
+]
+UnpinPath = Annotated[str, _flag("Remove what is pinned in this directory.", "PIN_PATH", "--pin-path")]
 NodeName = Annotated[
     str,
     _flag(

@@ -29,7 +29,7 @@ logger = logging.getLogger("oomtracer.tracer")
 BATCH = 64
 # BPF_RINGBUF_HDR_SZ, include/uapi/linux/bpf.h.
 RING_HEADER_BYTES = 8
-_DAY_NS = 24 * 3600 * 10**9
+QUIET_AFTER_DAYS = QUIET_AFTER_NS // (24 * 3600 * 10**9)
 
 
 def record_bytes() -> int:
@@ -82,7 +82,7 @@ class Tracer:
             self.choices = choose_hooks(RunningKernel(btf), disabled=self._disabled_hooks)
         with self._stack as stack:
             found = self._find(stack)
-            build = self._build(path) if self._pins else b""
+            build = self.build() if self._pins else b""
             ours = next((pins for pins in reversed(found) if pins.is_whole and pins.build == build), None)
             instance = self._adopt(stack, ours, path) if ours else self._load(stack, path, build)
             self._ring = stack.enter_context(RingBuffer(instance.map("events").fileno()))
@@ -123,8 +123,11 @@ class Tracer:
     def _pins(self) -> bool:
         return self.pin_path is not None and not self.pin_fault
 
-    def _build(self, path: Path) -> bytes:
-        return build_of(path, ring_size_bytes=self._ring_size_bytes, disabled_hooks=self._disabled_hooks)
+    def build(self) -> bytes:
+        """What marks an instance as made with this object and these settings. Raises UnsupportedError."""
+        return build_of(
+            object_path(), ring_size_bytes=self._ring_size_bytes, disabled_hooks=self._disabled_hooks
+        )
 
     def _adopt(self, stack: ExitStack, pins: Pins, path: Path) -> Instance:
         with BpfObject(path) as opened:
@@ -228,7 +231,7 @@ class Tracer:
             logger.error(
                 "%d kills were not recorded: nobody had read for %d days",
                 count.unread,
-                QUIET_AFTER_NS // _DAY_NS,
+                QUIET_AFTER_DAYS,
             )
         self._told = count
 
