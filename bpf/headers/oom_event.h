@@ -20,6 +20,7 @@ enum oom_sizes {
 	OOM_NAME_SIZE = 128, /* of one cgroup directory, with the NUL */
 	OOM_LEVELS_MAX = 16, /* named levels; the root has no name and is not counted */
 	OOM_STACK_MAX = 32,
+	OOM_BUILD_SIZE = 32,
 };
 
 enum oom_event_type {
@@ -137,6 +138,27 @@ struct oom_counters {
 	uint64_t marks;	     /* OOM_OUTCOME_MARKED */
 	uint64_t shared;     /* OOM_OUTCOME_SHARED */
 	uint64_t over_share; /* records left out of a ring that was half full, for other pods' to fit in */
+	uint64_t unread;     /* records not made: nobody had read for longer than quiet_after_ns */
+};
+
+/*
+ * One element of the map "meta": what the next process must know of maps and links that it finds pinned.
+ * Written by user space alone. A build that it was not made by may read it: it only grows at its end.
+ */
+struct oom_meta {
+	uint64_t instance;		/* random: names this ring, and with it the sequence of its records */
+	uint64_t created_ns;		/* all times are CLOCK_BOOTTIME */
+	uint64_t read_ns;		/* when a reader was there last */
+	uint64_t quiet_after_ns;	/* no record is made once no reader was there for so long; 0: never */
+	uint64_t replaced_ns;		/* another instance has taken over: nothing is counted; 0: none has */
+	uint64_t baseline_kernel_kills; /* oom_kill of /proc/vmstat just after attaching */
+	uint64_t baseline_program_kills; /* kills and second_kills of the counters at that moment */
+	uint64_t ring_bytes;
+	uint32_t record_version; /* OOM_EVENT_VERSION */
+	uint32_t event_size;	 /* of struct oom_event */
+	uint32_t links;		 /* how many programs were attached */
+	uint32_t reserved;
+	uint8_t build[OOM_BUILD_SIZE]; /* the same: made by the same object, with the same settings */
 };
 
 #endif

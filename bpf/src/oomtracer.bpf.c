@@ -15,6 +15,7 @@
 #include "cgroup.bpf.h"
 #include "find_task.bpf.h"
 #include "invocation.bpf.h"
+#include "meta.bpf.h"
 #include "share.bpf.h"
 #include "task.bpf.h"
 
@@ -35,6 +36,7 @@ _Static_assert(sizeof(struct oom_path) % 8 == 0, "an array of paths stays aligne
 /* A struct that is only ever pointed at is left out of BTF; the loader compares these with its own. */
 const struct oom_event_wide *layout_event __attribute__((unused));
 const struct oom_counters *layout_counters __attribute__((unused));
+const struct oom_meta *layout_meta __attribute__((unused));
 
 /* Set by the loader: whether signal_generate is attached too, so that a missing signal means something. */
 const volatile bool signals_seen = false;

@@ -20,11 +20,12 @@ struct {
 	__type(value, struct oom_counters);
 } counters SEC(".maps");
 
+/* NULL where another instance counts in the place of this one. */
 static __always_inline struct oom_counters *get_counters(void)
 {
 	__u32 zero = 0;
 
-	return bpf_map_lookup_elem(&counters, &zero);
+	return is_replaced() ? NULL : bpf_map_lookup_elem(&counters, &zero);
 }
 
 /* volatile: clang would make a call to memset of it, which BPF has not. */
@@ -125,7 +126,10 @@ static __always_inline int count_not_found(__u16 outcome)
 		return 0;
 	count->attempted++;
 	count_outcome(count, outcome);
-	count->not_found++;
+	if (is_unread())
+		count->unread++;
+	else
+		count->not_found++;
 	return 0;
 }
 
@@ -142,6 +146,10 @@ static __always_inline int send(void *ctx, struct task_struct *victim, __u16 out
 		return 0;
 	count->attempted++;
 	count_outcome(count, outcome);
+	if (is_unread()) {
+		count->unread++;
+		return 0;
+	}
 	if (is_over_share(victim, &events)) {
 		count->over_share++;
 		return 0;

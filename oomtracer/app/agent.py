@@ -10,13 +10,11 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from oomtracer import __version__
-from oomtracer.app.book import JournalBook
 from oomtracer.app.memory import protect
 from oomtracer.app.tracing import Tracing
 from oomtracer.audit import PROGRAM_STAGES, UNSEEN
 from oomtracer.config import Config, OnUnsupported, OutputFormat
 from oomtracer.errors import UnsupportedError
-from oomtracer.journal import Delivery, Journal, Retention
 from oomtracer.kernel import facts
 from oomtracer.kernel.symbols import KernelSymbols
 from oomtracer.libbpf import libbpf_version
@@ -29,9 +27,10 @@ from oomtracer.tracer import Tracer
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from oomtracer.app.book import JournalBook
     from oomtracer.app.cluster import ClusterHalf
     from oomtracer.config import Cluster, State
-    from oomtracer.events import OomReport
+    from oomtracer.journal import Journal
     from oomtracer.sinks import Sink
     from oomtracer.sinks.metrics import Metrics
 
@@ -57,7 +56,11 @@ class _App:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._stop = asyncio.Event()
-        self._tracer = Tracer(ring_size_bytes=config.ring_size_bytes, disabled_hooks=config.disabled_hooks)
+        self._tracer = Tracer(
+            ring_size_bytes=config.ring_size_bytes,
+            disabled_hooks=config.disabled_hooks,
+            pin_path=config.pin_path,
+        )
         self._tracing: Tracing | None = None
         self._cluster: ClusterHalf | None = None
         self._fault = "starting"
@@ -76,7 +79,7 @@ class _App:
                 await self._idle(error)
             else:
                 if self._config.cluster:
-                    self._cluster = await self._join(stack, self._config.cluster, metrics)
+                    self._cluster = await self._join(stack, self._config.cluster, metrics, journal)
                 await self._trace(journal, metrics)
 
     def _watch_signals(self) -> None:
@@ -96,6 +99,9 @@ class _App:
         logger.info("%s: stopping", signal.Signals(number).name)
 
     async def _open_journal(self, stack: AsyncExitStack, state: State) -> Journal:
+        # Imported here: a host without --state-dir does without SQLite.
+        from oomtracer.journal import Journal, Retention
+
         retention = Retention(boot_id=facts.boot_id(), max_bytes=state.max_bytes, max_age_s=state.max_age_s)
         journal = Journal(state.directory, retention)
         await journal.start()
@@ -150,14 +156,18 @@ class _App:
         logger.error("idle, nothing is traced: %s; %s", error.message, error.hint)
         await self._stop.wait()
 
-    async def _join(self, stack: AsyncExitStack, cluster: Cluster, metrics: Metrics | None) -> ClusterHalf:
+    async def _join(
+        self, stack: AsyncExitStack, cluster: Cluster, metrics: Metrics | None, journal: Journal | None
+    ) -> ClusterHalf:
         # Imported here: a host without a cluster carries nothing of it.
         from oomtracer.kube.lean import without_system_certificates
 
         with without_system_certificates():
             from oomtracer.app.cluster import ClusterHalf
 
-        half = ClusterHalf(cluster, node_name=self._config.node_name, has_metrics=metrics is not None)
+        half = ClusterHalf(
+            cluster, node_name=self._config.node_name, has_metrics=metrics is not None, journal=journal
+        )
         await stack.enter_async_context(half)
         if metrics:
             metrics.add(*half.collectors())
@@ -166,7 +176,7 @@ class _App:
     async def _trace(self, journal: Journal | None, metrics: Metrics | None) -> None:
         # Attached already: what is killed while the symbols are read waits in the ring.
         boot_id = facts.boot_id()
-        book = JournalBook(journal, boot_id=boot_id, owes=self._owes) if journal else None
+        book = self._keep_book(journal, boot_id) if journal else None
         report_sink = self._report_sink(book)
         self._tracing = Tracing(
             self._tracer,
@@ -208,15 +218,24 @@ class _App:
     def _named(self, report_sink: Sink) -> Sink:
         return self._cluster.name([report_sink]) if self._cluster else report_sink
 
-    async def _take_up(self, journal: Journal, boot_id: str, report_sink: Sink) -> None:
-        assert self._tracing
-        for each in await self._tracing.take_up(journal, boot_id):
-            if each.pending & Delivery.STDOUT:
-                report_sink.emit(each.report)
+    def _keep_book(self, journal: Journal, boot_id: str) -> JournalBook:
+        from oomtracer.app.book import JournalBook
 
-    def _owes(self, report: OomReport) -> Delivery:
-        """Which deliveries a new report is owed to."""
-        return Delivery.STDOUT  # TODO
+        return JournalBook(journal, boot_id=boot_id, owed_to=self._cluster)
+
+    async def _take_up(self, journal: Journal, boot_id: str, report_sink: Sink) -> None:
+        """Deliver what an agent before this one owed, in the order of the kills."""
+        from oomtracer.app.resume import read_journal
+
+        assert self._tracing
+        resume = await read_journal(journal)
+        for report in resume.untold:
+            report_sink.emit(report)
+        if self._cluster:
+            self._cluster.resume(resume.owed)
+        else:
+            resume.waive(journal)
+        await self._tracing.take_up(resume, boot_id)
 
     async def _finish(self) -> None:
         try:

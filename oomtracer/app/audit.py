@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from oomtracer.audit import SETTLED_SECONDS, Audit, Counters, Processed, Reading, Verdict
+from oomtracer.audit import SETTLED_SECONDS, Audit, Baseline, Counters, Processed, Reading, Verdict
 from oomtracer.kernel import facts
 
 if TYPE_CHECKING:
@@ -38,13 +38,14 @@ class Auditor:
         self._reported = reported
         self._lost = lost
         self._on_verdict = on_verdict
-        self._audit = Audit(None, sees_signals=tracer.sees_signals)
+        self._audit = Audit(_baseline(tracer), sees_signals=tracer.sees_signals)
         self.verdict = self.look()
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
             await asyncio.sleep(SETTLED_SECONDS if self.verdict.recheck else INTERVAL_S)
+            self._tracer.heartbeat()
             self.look()
 
     async def finish(self) -> None:
@@ -63,10 +64,15 @@ class Auditor:
         return self.verdict
 
 
+def _baseline(tracer: Tracer) -> Baseline | None:
+    noted = tracer.baseline
+    return noted and Baseline(vmstat_kills=noted.kernel_kills, kills=noted.program_kills)
+
+
 def read(tracer: Tracer) -> Reading:
     """The program's counts between two looks at the kernel's."""
     return Reading.take(
         clock=lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
         vmstat=facts.oom_kills_since_boot,
-        counters=lambda: Counters(**tracer.counted()._asdict()),
+        counters=lambda: Counters(**tracer.counted_now()._asdict()),
     )

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from oomtracer.journal import Delivery, ReportRow, reports
 
 if TYPE_CHECKING:
+    from oomtracer.app.cluster import ClusterHalf
     from oomtracer.events import OomReport
     from oomtracer.journal import Journal
     from oomtracer.pipeline import Attributed
     from oomtracer.pipeline.intake import Batch
 
-Owes = Callable[["OomReport"], Delivery]
-
 
 class JournalBook:
-    """The pipeline's ``Book``. ``owes`` tells which deliveries a new report is owed to."""
+    """The pipeline's ``Book``. Reports are owed to standard output, and to ``owed_to``."""
 
-    def __init__(self, journal: Journal, *, boot_id: str, owes: Owes) -> None:
+    def __init__(self, journal: Journal, *, boot_id: str, owed_to: ClusterHalf | None) -> None:
         self._journal = journal
         self._boot_id = boot_id
-        self._owes = owes
+        self._owed_to = owed_to
 
     async def store(self, batch: Batch) -> None:
         """Keep raw records."""
@@ -31,9 +30,8 @@ class JournalBook:
 
     async def enter(self, ring: str, told: Sequence[Attributed]) -> Sequence[bool]:
         """Keep the reports of stored records, and tell which were not there yet."""
-        rows = [
-            ReportRow(report=each.report, pending=self._owes(each.report)) for each in told if each.report
-        ]
+        owed = Delivery.STDOUT | (self._owed_to.owed if self._owed_to else Delivery.NONE)
+        rows = [ReportRow(report=each.report, pending=owed) for each in told if each.report]
         done = [(self._ring(ring), each.position) for each in told]
         added = iter(await self._journal.add(rows, done))
         return [bool(each.report) and next(added) for each in told]

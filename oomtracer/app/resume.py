@@ -13,6 +13,7 @@ from oomtracer.tracer import Batch
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from oomtracer.events import OomReport
     from oomtracer.journal import Journal, PendingReport, RawRecord
     from oomtracer.pipeline import Intake, Pipeline
 
@@ -32,6 +33,18 @@ class Resume:
         """Reports that are owed to somebody, in the order of their kills."""
         self._finished = finished
         self._unfinished = unfinished
+
+    @property
+    def untold(self) -> list[OomReport]:
+        """Reports that standard output has not taken."""
+        return [each.report for each in self.owed if Delivery.STDOUT in each.pending]
+
+    def waive(self, journal: Journal) -> None:
+        """There is no cluster any more that marks and Events could go to."""
+        ids = [each.report.id for each in self.owed]
+        journal.submit(
+            lambda each: reports.settle(each, ids, Delivery.MARK | Delivery.EVENT), kind="deliveries"
+        )
 
     async def attribute(self, boot_id: str, pipeline: Pipeline, intake: Intake) -> int:
         """Make the reports of records that had none, and hand them on. Returns how many cannot be made."""

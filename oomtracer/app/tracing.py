@@ -6,15 +6,14 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from oomtracer.app.audit import Auditor
-from oomtracer.app.resume import read_journal
 from oomtracer.pipeline import Intake
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from oomtracer.app.book import JournalBook
+    from oomtracer.app.resume import Resume
     from oomtracer.audit import Verdict
-    from oomtracer.journal import Journal, PendingReport
     from oomtracer.pipeline import Pipeline
     from oomtracer.tracer import Tracer
 
@@ -45,11 +44,9 @@ class Tracing:
         """What the last look at the counts showed."""
         return self._auditor.verdict
 
-    async def take_up(self, journal: Journal, boot_id: str) -> Sequence[PendingReport]:
-        """Tell what an agent before this one had only stored; return the reports that it had not delivered."""
-        resume = await read_journal(journal)
+    async def take_up(self, resume: Resume, boot_id: str) -> None:
+        """Tell what an agent before this one had only stored."""
         self.lost_at_start = await resume.attribute(boot_id, self.pipeline, self._intake)
-        return resume.owed
 
     def start(self) -> list[asyncio.Task[Any]]:
         """Take what the kernel has, and watch over the counts. None of these tasks ends by itself."""

@@ -11,6 +11,7 @@ from oomtracer import __version__
 from oomtracer.cli import flags
 from oomtracer.cli.streams import reader_may_leave, tell
 from oomtracer.config import (
+    DEFAULT_PIN_PATH,
     Backfill,
     Config,
     KubernetesMode,
@@ -134,6 +135,7 @@ def check(
     output: flags.ResultOutput = OutputFormat.AUTO,
     ring_size: flags.RingSize = "1MiB",
     disable_hook: flags.DisableHook = _NO_HOOKS,
+    pin_path: flags.PinPath = "",
     log_level: flags.Level = LogLevel.WARNING,
 ) -> None:
     """Show what this machine supports and what is missing; exit with 3 where it cannot trace."""
@@ -142,7 +144,11 @@ def check(
     from oomtracer import check as checks
     from oomtracer.tracer import hook_names
 
-    result = checks.check(ring_size_bytes=parse_ring_size(ring_size), disabled_hooks=hook_names(disable_hook))
+    result = checks.check(
+        ring_size_bytes=parse_ring_size(ring_size),
+        disabled_hooks=hook_names(disable_hook),
+        pin_path=parse_directory(pin_path, flag="--pin-path"),
+    )
     tell(checks.as_json(result) if output is OutputFormat.JSON else checks.as_text(result))
     if not result.can_trace:
         raise typer.Exit(UnsupportedError.exit_code)
@@ -223,6 +229,24 @@ def unmark(  # noqa: PLR0913 - one parameter for each flag
     tell(command.as_json(result) if as_json else command.as_text(result))
     if not result.is_complete:
         raise typer.Exit(OomTracerError.exit_code)
+
+
+@cli.command(short_help="Remove from the kernel what `run --pin-path` has left there.")
+def unpin(
+    *,
+    pin_path: flags.UnpinPath = DEFAULT_PIN_PATH,
+    output: flags.ResultOutput = OutputFormat.AUTO,
+    log_level: flags.Level = LogLevel.WARNING,
+) -> None:
+    """Remove from the kernel what `run --pin-path` has left there; kills are recorded no more, unread ones are lost."""
+    log_to_stderr(log_level.value)
+    _require_linux()
+    from oomtracer import unpin as command
+
+    directory = parse_directory(pin_path or DEFAULT_PIN_PATH, flag="--pin-path")
+    assert directory
+    result = command.unpin(directory)
+    tell(command.as_json(result) if output is OutputFormat.JSON else command.as_text(result))
 
 
 @cli.command()

@@ -50,6 +50,7 @@ DisableHook = Annotated[
         "DISABLE_HOOK",
     ),
 ]
+UnpinPath = Annotated[str, _flag("Remove what is pinned in this directory.", "PIN_PATH", "--pin-path")]
 NodeName = Annotated[
     str,
     _flag(

@@ -11,7 +11,7 @@ from oomtracer.config.model import (
     OutputFormat,
     State,
 )
-from oomtracer.config.paths import parse_directory
+from oomtracer.config.paths import DEFAULT_PIN_PATH, parse_directory
 from oomtracer.config.sizes import (
     DEFAULT_RING_SIZE_BYTES,
     DEFAULT_STATE_MAX_BYTES,
@@ -22,6 +22,7 @@ from oomtracer.config.sizes import (
 from oomtracer.config.times import DEFAULT_STATE_MAX_AGE_S, parse_duration, parse_rate
 
 __all__ = [
+    "DEFAULT_PIN_PATH",
     "DEFAULT_RING_SIZE_BYTES",
     "DEFAULT_STATE_MAX_AGE_S",
     "DEFAULT_STATE_MAX_BYTES",

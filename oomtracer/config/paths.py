@@ -7,6 +7,8 @@ from pathlib import Path
 
 from oomtracer.errors import UsageError
 
+DEFAULT_PIN_PATH = "/sys/fs/bpf/oomtracer"
+
 
 def parse_directory(text: str, *, flag: str) -> Path | None:
     """An absolute path; None for an empty text. Raises UsageError for what can be no directory of ours."""

@@ -1,11 +1,18 @@
 """A thin typed wrapper over libbpf: one file for each of its objects."""
 
 from oomtracer._native import ffi, lib
+from oomtracer.libbpf.bpffs import is_bpffs, mount_bpffs, pin, wait_for_programs
 from oomtracer.libbpf.btf import Btf, Member, check_layout, extension_size
+from oomtracer.libbpf.map import BpfMap
 from oomtracer.libbpf.object import BpfObject, LoadError
 from oomtracer.libbpf.ring import RingBuffer, RingRecord
 
+RECORD_VERSION: int = lib.OOM_EVENT_VERSION
+"""Of the records that this build's program writes."""
+
 __all__ = [
+    "RECORD_VERSION",
+    "BpfMap",
     "BpfObject",
     "Btf",
     "LoadError",
@@ -14,9 +21,13 @@ __all__ = [
     "RingRecord",
     "check_layout",
     "extension_size",
+    "is_bpffs",
     "libbpf_version",
     "lock_memory",
+    "mount_bpffs",
+    "pin",
     "trim_memory",
+    "wait_for_programs",
 ]
 
 

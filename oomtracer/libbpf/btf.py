@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from oomtracer._native import CData
 
-LAYOUT_STRUCTS = ("oom_event", "oom_path", "oom_event_wide", "oom_counters")
+LAYOUT_STRUCTS = ("oom_event", "oom_path", "oom_event_wide", "oom_counters", "oom_meta")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+#include <linux/magic.h>
+#include <linux/membarrier.h>
 
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
@@ -111,4 +117,39 @@ static int oomtracer_set_flag(struct bpf_object *obj, const char *variable, bool
 		return 0;
 	}
 	return -ENOENT;
+}
+
+/* Bytes of one value of a map, by its descriptor, or -errno. */
+static int oomtracer_map_value_size(int map_fd)
+{
+	struct bpf_map_info info = {};
+	__u32 size = sizeof(info);
+	int error = bpf_obj_get_info_by_fd(map_fd, &info, &size);
+
+	return error ? error : (int)info.value_size;
+}
+
+/* What a program is attached by is no link of the kernel's where it is a perf event (before Linux 5.15). */
+static bool oomtracer_is_link(int fd)
+{
+	struct bpf_link_info info = {};
+	__u32 size = sizeof(info);
+
+	return bpf_obj_get_info_by_fd(fd, &info, &size) == 0;
+}
+
+/* 1, 0 or -errno. */
+static int oomtracer_is_bpffs(const char *path)
+{
+	struct statfs found;
+
+	if (statfs(path, &found))
+		return -errno;
+	return (unsigned long)found.f_type == BPF_FS_MAGIC;
+}
+
+/* Every program that runs now has ended when this returns: they run inside RCU. 0 or -errno. */
+static int oomtracer_wait_for_programs(void)
+{
+	return syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) ? -errno : 0;
 }

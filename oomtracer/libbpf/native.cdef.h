@@ -29,6 +29,9 @@ struct btf_param {
 #define MCL_CURRENT ...
 #define MCL_FUTURE ...
 #define MCL_ONFAULT ...
+#define MS_NOSUID ...
+#define MS_NODEV ...
+#define MS_NOEXEC ...
 
 const char *libbpf_version_string(void);
 
@@ -42,11 +45,16 @@ struct bpf_map *bpf_object__find_map_by_name(const struct bpf_object *obj, const
 int bpf_program__set_autoload(struct bpf_program *prog, bool autoload);
 struct bpf_link *bpf_program__attach(const struct bpf_program *prog);
 int bpf_link__destroy(struct bpf_link *link);
+void bpf_link__disconnect(struct bpf_link *link);
+int bpf_link__fd(const struct bpf_link *link);
 
 int bpf_map__set_max_entries(struct bpf_map *map, uint32_t max_entries);
 int bpf_map__fd(const struct bpf_map *map);
-int bpf_map__lookup_elem(const struct bpf_map *map, const void *key, size_t key_sz, void *value,
-			 size_t value_sz, uint64_t flags);
+
+int bpf_obj_pin(int fd, const char *pathname);
+int bpf_obj_get(const char *pathname);
+int bpf_map_lookup_elem(int fd, const void *key, void *value);
+int bpf_map_update_elem(int fd, const void *key, const void *value, uint64_t flags);
 
 struct btf *btf__load_vmlinux_btf(void);
 void btf__free(struct btf *btf);
@@ -61,9 +69,14 @@ uint32_t btf_member_bit_offset(const struct btf_type *type, uint32_t index);
 
 int mlockall(int flags);
 int malloc_trim(size_t pad);
+int mount(const char *source, const char *target, const char *type, unsigned long flags, const void *data);
 
 /* native.c */
 void oomtracer_capture_log(void);
+int oomtracer_map_value_size(int map_fd);
+bool oomtracer_is_link(int fd);
+int oomtracer_is_bpffs(const char *path);
+int oomtracer_wait_for_programs(void);
 int oomtracer_set_flag(struct bpf_object *obj, const char *variable, bool value);
 
 /* native_ring.h */

@@ -10,6 +10,7 @@ from oomtracer._native import ffi, lib
 from oomtracer.errors import OomTracerError, UnsupportedError, errno_name
 from oomtracer.libbpf.btf import Btf
 from oomtracer.libbpf.log import captured_log, refused_program, telling_line
+from oomtracer.libbpf.map import BpfMap
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -31,7 +32,7 @@ class LoadError(UnsupportedError):
 
 
 class BpfObject:
-    """One object file, opened. Leaving the context detaches and unloads everything."""
+    """One object file, opened. Leaving the context detaches and unloads what was not left attached."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -83,21 +84,31 @@ class BpfObject:
             raise self._failure(f"attach {program} of", ffi.errno, "".join(log), program)
         self._links[program] = link
 
+    def link_fd(self, program: str) -> int:
+        """The descriptor by which a program is attached; it belongs to the object."""
+        return lib.bpf_link__fd(self._links[program])
+
+    def can_pin(self, program: str) -> bool:
+        """Whether an attached program can stay so without this process: only by a link of the kernel's."""
+        return lib.oomtracer_is_link(self.link_fd(program))
+
+    def leave_attached(self, program: str) -> None:
+        """Leave a program whose link is pinned to its pin: it is no more detached with the others."""
+        fd, link = self.link_fd(program), self._links.pop(program)
+        # libbpf would switch off the perf event below the link when that is destroyed. The descriptor of such
+        # an event stays open until the process ends: only libbpf knows it.
+        lib.bpf_link__disconnect(link)
+        lib.bpf_link__destroy(link)
+        os.close(fd)
+
     def detach(self) -> None:
-        """Detach whatever is attached; the maps stay readable."""
+        """Detach whatever is attached and was not left so; the maps stay readable."""
         while self._links:
             lib.bpf_link__destroy(self._links.popitem()[1])
 
-    def map_fd(self, name: str) -> int:
-        """The descriptor of a map; it belongs to the object."""
-        return lib.bpf_map__fd(self._map(name))
-
-    def lookup(self, name: str, struct: str) -> CData:
-        """Element 0 of an array map, as a ``struct`` of the extension."""
-        key, value = ffi.new("uint32_t *", 0), ffi.new(f"struct {struct} *")
-        size = ffi.sizeof(f"struct {struct}")
-        _check(lib.bpf_map__lookup_elem(self._map(name), key, 4, value, size, 0), f"read map {name}")
-        return value
+    def map(self, name: str) -> BpfMap:
+        """A map of a loaded object; it outlives the object."""
+        return BpfMap(name, os.dup(lib.bpf_map__fd(self._map(name))))
 
     def _program(self, name: str) -> CData:
         program = lib.bpf_object__find_program_by_name(self._object, name.encode())

@@ -31,11 +31,15 @@ class JournalMetrics:
         text = "Writes that had to wait in memory."
         yield CounterMetricFamily(f"{PREFIX}deferred_writes", text, value=journal.deferred_total)
         text = "Writes that the disk never took, by what they were."
-        yield _labelled("dropped_writes", text, "kind", dict.fromkeys(DROPPED, 0) | journal.dropped_total)
+        yield _labelled(
+            "dropped_writes", text, "kind", {**dict.fromkeys(DROPPED, 0), **journal.dropped_total}
+        )
         text = "Files that were no journal of ours, or a broken one, and put aside."
         yield CounterMetricFamily(f"{PREFIX}set_aside_files", text, value=sum(journal.set_aside.values()))
         text = "Reports that left the journal, by why."
-        yield _labelled("evicted_reports", text, "reason", dict.fromkeys(EVICTED, 0) | journal.evicted_total)
+        yield _labelled(
+            "evicted_reports", text, "reason", {**dict.fromkeys(EVICTED, 0), **journal.evicted_total}
+        )
 
 
 def _labelled(name: str, text: str, label: str, counts: dict[str, int]) -> Metric:

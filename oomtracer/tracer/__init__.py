@@ -2,11 +2,13 @@
 
 from oomtracer.tracer.choice import SWITCHED_OFF, Candidate, GroupChoice, choose_hooks, hook_names
 from oomtracer.tracer.hooks import HOOKS, TRUTH, Hook
+from oomtracer.tracer.instance import Counted
 from oomtracer.tracer.needs import RunningKernel
-from oomtracer.tracer.tracer import Batch, Counted, Tracer, record_bytes
+from oomtracer.tracer.tracer import QUIET_AFTER_DAYS, Batch, Tracer, record_bytes
 
 __all__ = [
     "HOOKS",
+    "QUIET_AFTER_DAYS",
     "SWITCHED_OFF",
     "TRUTH",
     "Batch",

@@ -9,11 +9,12 @@ from oomtracer.errors import UsageError
 from oomtracer.tracer.hooks import HOOKS, Hook
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from oomtracer.tracer.needs import Kernel
 
 SWITCHED_OFF = "switched off by --disable-hook"
+NOT_PINNED = "the kernel refused it when the pins were made; `oomtracer unpin` has it tried again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,18 @@ class GroupChoice:
             self,
             candidates=tuple(
                 Candidate(each.hook, reason) if each.hook is hook else each for each in self.candidates
+            ),
+        )
+
+    def as_pinned(self, programs: Collection[str]) -> GroupChoice:
+        """The same group where the links of ``programs`` were found pinned: the hook among them is in use."""
+        order = [each.hook.program in programs for each in self.candidates]
+        before = order.index(True) if True in order else len(order)
+        return replace(
+            self,
+            candidates=tuple(
+                Candidate(each.hook, "" if order[i] else each.reason or (NOT_PINNED if i < before else ""))
+                for i, each in enumerate(self.candidates)
             ),
         )
 

@@ -3,53 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
-import os
-import secrets
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from oomtracer.errors import UnsupportedError, errno_name
-from oomtracer.libbpf import BpfObject, Btf, LoadError, RingBuffer, RingRecord, check_layout, extension_size
+from oomtracer.errors import OomTracerError
+from oomtracer.libbpf import BpfObject, Btf, RingBuffer, RingRecord, check_layout, extension_size
 from oomtracer.tracer.choice import GroupChoice, choose_hooks
-from oomtracer.tracer.explain import explained, require_privileges
-from oomtracer.tracer.hooks import CONTEXT, HOOKS, TRUTH, VICTIM, Hook
+from oomtracer.tracer.explain import require_privileges
+from oomtracer.tracer.hooks import CONTEXT, HOOKS, TRUTH, Hook
+from oomtracer.tracer.instance import QUIET_AFTER_NS, Baseline, Counted, Instance
+from oomtracer.tracer.loading import Loading, object_path
 from oomtracer.tracer.needs import RunningKernel
+from oomtracer.tracer.pin_directory import PinDirectory, PinFaultError
+from oomtracer.tracer.pins import Pins, build_of, find, pin_instance
+from oomtracer.tracer.remains import Remains, take_over
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from pathlib import Path
     from types import TracebackType
 
 logger = logging.getLogger("oomtracer.tracer")
 
-# uname's machine -> the architecture in the object's file name.
-ARCHITECTURES = {"x86_64": "x86", "aarch64": "arm64"}
 # Records taken at once before the loop gets its turn: a storm must not hold up /healthz.
 BATCH = 64
 # BPF_RINGBUF_HDR_SZ, include/uapi/linux/bpf.h.
 RING_HEADER_BYTES = 8
-# Of the machine at this moment, not of the hook: another one would be refused as well, or the next start would not.
-TRANSIENT = frozenset({errno.EAGAIN, errno.EINTR, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC})
-# A mark whose signal or whose run's beginning went unseen would say less, or wrongly that it was no kill.
-ATTACH_ORDER = (TRUTH, CONTEXT, VICTIM)
-
-
-def object_path() -> Path:
-    """The object for this machine. Raises UnsupportedError where there is none."""
-    machine = os.uname().machine
-    if machine not in ARCHITECTURES:
-        raise UnsupportedError(
-            f"no BPF object for {machine}", hint=f"supported architectures: {', '.join(ARCHITECTURES)}"
-        )
-    path = Path(__file__).parent.parent / "bpf" / f"oomtracer.{ARCHITECTURES[machine]}.bpf.o"
-    if not path.exists():
-        raise UnsupportedError(
-            f"the BPF object {path.name} is not installed",
-            hint="run `make build` in a checkout, or install the wheel",
-        )
-    return path
+QUIET_AFTER_DAYS = QUIET_AFTER_NS // (24 * 3600 * 10**9)
 
 
 def record_bytes() -> int:
@@ -64,35 +44,36 @@ class Batch(NamedTuple):
     records: list[RingRecord]
 
 
-class Counted(NamedTuple):
-    """``struct oom_counters``, by the names of its members (bpf/headers/oom_event.h)."""
-
-    attempted: int = 0
-    ring_full: int = 0
-    second_kills: int = 0
-    not_found: int = 0
-    kills: int = 0
-    marks: int = 0
-    shared: int = 0
-    over_share: int = 0
-
-
 class Tracer:
-    """Loaded and attached inside its context; leaving it leaves nothing in the kernel.
+    """Loaded and attached inside its context; leaving it leaves in the kernel what is pinned, or nothing.
 
-    Entering raises UnsupportedError: missing privileges or BTF, no usable hook, a refused program.
+    Entering raises UnsupportedError: missing privileges or BTF, no usable hook, a refused program; and
+    DirectoryHeldError where another agent has the pin path. Where nothing can be pinned it goes on without:
+    ``pin_fault`` says why.
     """
 
-    def __init__(self, *, ring_size_bytes: int, disabled_hooks: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        *,
+        ring_size_bytes: int,
+        disabled_hooks: frozenset[str] = frozenset(),
+        pin_path: Path | None = None,
+    ) -> None:
         self.choices: tuple[GroupChoice, ...] = ()
+        self.pin_path = pin_path
+        self.pin_fault = ""
+        """Why nothing is pinned although that was asked for."""
+        self.unpinned: tuple[Hook, ...] = ()
+        """The hooks in use that end with this process although others may stay: their links cannot be pinned."""
         self._ring_size_bytes = ring_size_bytes
         self._disabled_hooks = disabled_hooks
-        self._refused: list[tuple[Hook, LoadError]] = []
         self._stack = ExitStack()
-        self._loaded = False
+        self._object: BpfObject | None = None
+        self._instance: Instance | None = None
+        self._remains: list[Remains] = []
+        self._before = Counted()
         self._counted = Counted()
-        self._told_lost = 0
-        self._ring_name = secrets.token_hex(8)
+        self._told = Counted()
 
     def __enter__(self) -> Self:
         require_privileges()
@@ -100,86 +81,122 @@ class Tracer:
         with Btf.of_kernel() as btf:
             self.choices = choose_hooks(RunningKernel(btf), disabled=self._disabled_hooks)
         with self._stack as stack:
-            self._object = stack.enter_context(self._load(path))
-            self._ring = stack.enter_context(RingBuffer(self._object.map_fd("events")))
+            found = self._find(stack)
+            build = self.build() if self._pins else b""
+            ours = next((pins for pins in reversed(found) if pins.is_whole and pins.build == build), None)
+            instance = self._adopt(stack, ours, path) if ours else self._load(stack, path, build)
+            self._ring = stack.enter_context(RingBuffer(instance.map("events").fileno()))
+            self._replace([pins for pins in found if pins is not ours])
             self._stack = stack.pop_all()
-        self._loaded = True
-        self._tell_choices()
+        self._instance = instance
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
         self._counted = self.counted()
-        self._loaded = False
+        self._instance = None
+        for remains in self._remains:
+            remains.close()
         self._stack.close()
 
-    def _load(self, path: Path) -> BpfObject:
-        """Load and attach. A hook that the kernel refuses gives way to the next one of its group."""
-        refusals: dict[str, LoadError] = {}
-        while True:
-            self._require_hooks(refusals)
-            try:
-                return self._attempt(path)
-            except LoadError as error:
-                hook = next((hook for hook in self._hooks() if hook.program == error.program), None)
-                if hook is None or error.number in TRANSIENT:
-                    raise explained(error) from error
-                refusals.setdefault(hook.group, error)
-                self._rule_out(hook, f"the kernel refuses it: {errno_name(error.number)}")
-                self._refused.append((hook, error))
+    def _find(self, stack: ExitStack) -> list[Pins]:
+        """What is pinned already; none where nothing can be."""
+        if self.pin_path is None:
+            return []
+        try:
+            stack.enter_context(PinDirectory(self.pin_path))
+            return find(self.pin_path)
+        except PinFaultError as error:
+            self._go_unpinned(error)
+            return []
 
-    def _require_hooks(self, refusals: Mapping[str, LoadError]) -> None:
-        for choice in self.choices:
-            if not choice.required or choice.hook:
-                continue
-            if choice.group in refusals:
-                raise explained(refusals[choice.group])
-            raise UnsupportedError(
-                f"no hook for the {choice.group} group: {choice.reason}",
-                hint="use a kernel of the table in the README, or leave out --disable-hook where it was given",
-            )
+    def _go_unpinned(self, error: OomTracerError) -> None:
+        self.pin_fault = error.message
+        logger.error(
+            "%s: kills are told only while this process lives (%s)",
+            error.message,
+            error.hint or "see `check`",
+        )
 
-    def _rule_out(self, hook: Hook, reason: str) -> None:
-        self.choices = tuple([choice.without(hook, reason) for choice in self.choices])
+    @property
+    def _pins(self) -> bool:
+        return self.pin_path is not None and not self.pin_fault
 
-    def _hooks(self) -> list[Hook]:
-        hooks = [choice.hook for choice in self.choices if choice.hook]
-        return sorted(hooks, key=lambda hook: ATTACH_ORDER.index(hook.group))
+    def build(self) -> bytes:
+        """What marks an instance as made with this object and these settings. Raises UnsupportedError."""
+        return build_of(
+            object_path(), ring_size_bytes=self._ring_size_bytes, disabled_hooks=self._disabled_hooks
+        )
 
-    def _attempt(self, path: Path) -> BpfObject:
-        hooks = self._hooks()
-        with ExitStack() as stack:
-            opened = stack.enter_context(BpfObject(path))
+    def _adopt(self, stack: ExitStack, pins: Pins, path: Path) -> Instance:
+        with BpfObject(path) as opened:
             check_layout(opened.btf)
-            for hook in hooks:
-                opened.enable(hook.program)
-            opened.set_flag("signals_seen", value=any(hook.group == TRUTH for hook in hooks))
-            opened.set_ring_size("events", self._ring_size_bytes)
-            opened.load()
-            for hook in hooks:
-                opened.attach(hook.program)
-            stack.pop_all()
-        return opened
+        self.choices = tuple([choice.as_pinned(pins.programs) for choice in self.choices])
+        instance = stack.enter_context(pins.open())
+        instance.note_adopted()
+        logger.info("the programs pinned in %s are in use", pins.directory)
+        _tell_hooks(self.choices)
+        return instance
 
-    def _tell_choices(self) -> None:
-        for hook, error in self._refused:
-            level = logging.INFO if hook.group == CONTEXT else logging.WARNING
-            logger.log(level, "%s is refused: %s", hook.name, error.message)
-        for choice in self.choices:
-            if choice.hook:
-                logger.info("attached %s: %s", choice.hook.name, choice.hook.adds)
-                if choice.hook.weakness:
-                    logger.warning("%s: %s", choice.hook.name, choice.hook.weakness)
-            if choice.hook is not choice.candidates[0].hook:
-                logger.info("not usable in the %s group: %s", choice.group, choice.reason)
+    def _load(self, stack: ExitStack, path: Path, build: bytes) -> Instance:
+        loading = Loading(self.choices, ring_size_bytes=self._ring_size_bytes)
+        try:
+            opened = stack.enter_context(loading.load(path))
+        finally:
+            self.choices = loading.choices
+        self._object, hooks = opened, loading.hooks()
+        self.unpinned = tuple([hook for hook in hooks if not opened.can_pin(hook.program)])
+        _tell_refused(loading)
+        _tell_hooks(self.choices)
+        size = self._ring_size_bytes
+        instance = stack.enter_context(
+            Instance.made(opened, build=build, ring_bytes=size, links=len(hooks), pinned=self._pins)
+        )
+        if self.pin_path and self._pins:
+            self._pin(self.pin_path, instance, opened, hooks)
+        return instance
+
+    def _pin(self, path: Path, instance: Instance, opened: BpfObject, hooks: list[Hook]) -> None:
+        try:
+            pin_instance(
+                path, instance, opened, [hook.program for hook in hooks if hook not in self.unpinned]
+            )
+        except PinFaultError as error:
+            self._go_unpinned(error)
+            return
+        logger.info("the programs are pinned in %s", path / instance.name)
+        for hook in self.unpinned:
+            logger.warning("%s cannot be pinned by this kernel: it ends with this process", hook.name)
+
+    def _replace(self, others: list[Pins]) -> None:
+        self._remains = take_over(others)
+        for remains in self._remains:
+            logger.info("the programs that were pinned as %s are replaced", remains.name)
+            self._before = self._before.plus(remains.counted)
 
     def read(self) -> Batch:
-        """Records that were not read yet, oldest first; at most ``BATCH``. Never waits, raises OomTracerError."""
+        """Records that were not read yet, oldest first; at most ``BATCH``. Never waits, raises OomTracerError.
+
+        What replaced instances still hold comes first.
+        """
+        for remains in self._remains:
+            if old := remains.read(limit=BATCH):
+                return Batch(remains.name, old)
         records = self._ring.read(limit=BATCH)
         if len(records) < BATCH:
             self._tell_losses()
-        return Batch(self._ring_name, records)
+        return Batch(self.instance, records)
+
+    @property
+    def instance(self) -> str:
+        """The name of the ring: 16 hexadecimal digits; empty while nothing is loaded."""
+        return self._instance.name if self._instance else ""
+
+    @property
+    def baseline(self) -> Baseline | None:
+        """The counts just after attaching, by whichever process did that; None while nothing is loaded."""
+        return self._instance.baseline if self._instance else None
 
     def ring_fd(self) -> int:
         """The descriptor of the ring's map; it belongs to the tracer."""
@@ -187,7 +204,14 @@ class Tracer:
 
     def release(self) -> None:
         """Give the room of all that was read back to the kernel."""
+        self._remains = [remains for remains in self._remains if not remains.release()]
         self._ring.release()
+        self.heartbeat()
+
+    def heartbeat(self) -> None:
+        """Tell the programs that somebody reads: pinned ones go quiet after ``QUIET_AFTER_NS`` without."""
+        if self._instance:
+            self._instance.note_read()
 
     async def readable(self, woken: asyncio.Event) -> None:
         """Wait until there is something that was not released, or ``woken`` is set."""
@@ -200,18 +224,25 @@ class Tracer:
             loop.remove_reader(self._ring.fileno())
 
     def _tell_losses(self) -> None:
-        lost = self.records_lost()
-        if lost > self._told_lost:
-            logger.error("the ring was full: %d kills lost so far (raise --ring-size)", lost)
-        self._told_lost = lost
+        count = self.counted()
+        if count.ring_full > self._told.ring_full:
+            logger.error("the ring was full: %d kills lost so far (raise --ring-size)", count.ring_full)
+        if count.unread > self._told.unread:
+            logger.error(
+                "%d kills were not recorded: nobody had read for %d days",
+                count.unread,
+                QUIET_AFTER_DAYS,
+            )
+        self._told = count
 
     def stop(self) -> None:
-        """Detach: nothing more comes into the ring."""
-        self._object.detach()
+        """Detach what is not pinned: where nothing is, nothing more comes into the ring."""
+        if self._object:
+            self._object.detach()
 
     def attached(self) -> dict[str, bool]:
         """Every hook of the table, and whether it is attached."""
-        used = {choice.hook.name for choice in self.choices if choice.hook} if self._loaded else set()
+        used = {choice.hook.name for choice in self.choices if choice.hook} if self._instance else set()
         return {hook.name: hook.name in used for hook in HOOKS}
 
     @property
@@ -223,6 +254,10 @@ class Tracer:
         """Records that found the ring full, by the kernel's own count; 0 before anything is loaded."""
         return self.counted().ring_full
 
+    def records_unread(self) -> int:
+        """Records that were not made since nobody had read for ``QUIET_AFTER_NS``."""
+        return self.counted().unread
+
     def victims_not_found(self) -> int:
         """Kills whose mark told a pid alone, and no task was found for it."""
         return self.counted().not_found
@@ -232,9 +267,26 @@ class Tracer:
         return self.counted().second_kills
 
     def counted(self) -> Counted:
-        """What the program has counted, at one moment; stays readable after the end."""
+        """What was counted, by replaced instances too, at one moment; stays readable after the end."""
         # A counter that falls looks like a new start.
-        if not self._loaded:
-            return self._counted
-        counters = self._object.lookup("counters", "oom_counters")
-        return Counted(*(int(getattr(counters, name)) for name in Counted._fields))
+        return self._instance.count().plus(self._before) if self._instance else self._counted
+
+    def counted_now(self) -> Counted:
+        """What the instance in use has counted: the kernel's count since its baseline is held against that."""
+        return self._instance.count() if self._instance else Counted()
+
+
+def _tell_refused(loading: Loading) -> None:
+    for hook, error in loading.refused:
+        level = logging.INFO if hook.group == CONTEXT else logging.WARNING
+        logger.log(level, "%s is refused: %s", hook.name, error.message)
+
+
+def _tell_hooks(choices: tuple[GroupChoice, ...]) -> None:
+    for choice in choices:
+        if choice.hook:
+            logger.info("attached %s: %s", choice.hook.name, choice.hook.adds)
+            if choice.hook.weakness:
+                logger.warning("%s: %s", choice.hook.name, choice.hook.weakness)
+        if choice.hook is not choice.candidates[0].hook:
+            logger.info("not usable in the %s group: %s", choice.group, choice.reason)

@@ -8,7 +8,7 @@ import pytest
 from oomtracer.errors import BuildMismatchError
 from oomtracer.libbpf import BpfObject, check_layout, extension_size
 from oomtracer.libbpf.btf import LAYOUT_STRUCTS, Member, extension_members
-from oomtracer.tracer.tracer import ARCHITECTURES, object_path
+from oomtracer.tracer.loading import ARCHITECTURES, object_path
 
 from . import records
 

@@ -92,7 +92,7 @@ def test_a_load_that_fails_is_a_row_and_not_an_error(monkeypatch):
     """Checking never raises: what loading said becomes the row, and no hook is told as used."""
 
     class Refused:
-        choices = ()
+        choices = unpinned = ()
 
         def __init__(self, **_: object) -> None:
             pass

@@ -7,7 +7,7 @@ import pytest
 
 from oomtracer.errors import UnsupportedError, UsageError
 from oomtracer.libbpf import Member
-from oomtracer.tracer import HOOKS, choose_hooks, hook_names, tracer
+from oomtracer.tracer import HOOKS, choose_hooks, hook_names, loading, tracer
 from oomtracer.tracer.hooks import Hook
 from oomtracer.tracer.needs import EventField, Function, Kprobes, Tracepoint
 
@@ -168,14 +168,19 @@ def test_an_unknown_hook_is_wrong_usage(name):
 
 def test_another_architecture_is_refused_by_name(monkeypatch):
     """A machine without an object is told, with those that have one."""
-    monkeypatch.setattr(tracer.os, "uname", lambda: SimpleNamespace(machine="riscv64"))
+    monkeypatch.setattr(loading.os, "uname", lambda: SimpleNamespace(machine="riscv64"))
     with pytest.raises(UnsupportedError, match="no BPF object for riscv64") as caught:
-        tracer.object_path()
+        loading.object_path()
     assert caught.value.hint == "supported architectures: x86_64, aarch64"
 
 
 def test_a_tracer_that_is_not_loaded_has_lost_nothing():
     """Before it is entered, counters are 0 and every hook of the table is told as not attached."""
     idle = tracer.Tracer(ring_size_bytes=4096)
-    assert (idle.records_lost(), idle.second_kills(), idle.victims_not_found()) == (0, 0, 0)
+    assert (idle.records_lost(), idle.second_kills(), idle.victims_not_found(), idle.records_unread()) == (
+        0,
+        0,
+        0,
+        0,
+    )
     assert idle.attached() == {hook.name: False for hook in HOOKS}

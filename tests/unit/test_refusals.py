@@ -10,7 +10,8 @@ import pytest
 
 from oomtracer.errors import UnsupportedError
 from oomtracer.libbpf import LoadError
-from oomtracer.tracer import Tracer, tracer
+from oomtracer.tracer import choose_hooks, loading, tracer
+from oomtracer.tracer.loading import Loading
 
 from .kernels import PID, TASK, FakeKernel, complete
 
@@ -71,18 +72,17 @@ def load(
     kernel: FakeKernel,
     refused: dict[str | None, str],
     number: int = errno.EPERM,
-) -> tuple[Tracer, Objects]:
+) -> tuple[Loading, Objects]:
     """Load on a kernel that refuses some programs."""
     objects = Objects(refused, number)
-    monkeypatch.setattr(tracer, "BpfObject", objects)
-    monkeypatch.setattr(tracer, "check_layout", lambda _btf: None)
-    loading = Tracer(ring_size_bytes=4096)
-    loading.choices = tracer.choose_hooks(kernel)
+    monkeypatch.setattr(loading, "BpfObject", objects)
+    monkeypatch.setattr(loading, "check_layout", lambda _btf: None)
+    tried = Loading(choose_hooks(kernel), ring_size_bytes=4096)
     try:
-        loading._load(Path("object"))
+        tried.load(Path("object"))
     finally:
         assert objects.open in (0, 1)
-    return loading, objects
+    return tried, objects
 
 
 def test_nothing_refused_is_loaded_once(monkeypatch):
@@ -104,8 +104,8 @@ def test_nothing_refused_is_loaded_once(monkeypatch):
 )
 def test_the_next_hook_of_the_group_takes_over(monkeypatch, step, program, group, successor):
     """Refused at load or at attach, the object is opened again without it, and the reason is kept."""
-    loading, objects = load(monkeypatch, complete(), {program: step})
-    choice = next(choice for choice in loading.choices if choice.group == group)
+    tried, objects = load(monkeypatch, complete(), {program: step})
+    choice = next(choice for choice in tried.choices if choice.group == group)
     assert (choice.hook and choice.hook.name) == successor
     assert "the kernel refuses it: EPERM (Operation not permitted)" in choice.reason
     assert len(objects.loads) == 2
@@ -125,9 +125,9 @@ def test_what_passes_is_no_refusal(monkeypatch, number):
 def test_each_refusal_costs_one_more_load(monkeypatch):
     """A group may end empty where it is not required."""
     refused: dict[str | None, str] = {"out_of_memory_fentry": "load", "out_of_memory_kprobe": "attach"}
-    loading, objects = load(monkeypatch, complete(PID), refused)
-    assert loading.choices[2].hook is None
-    assert loading.choices[2].reason.count("the kernel refuses it") == 2
+    tried, objects = load(monkeypatch, complete(PID), refused)
+    assert tried.choices[2].hook is None
+    assert tried.choices[2].reason.count("the kernel refuses it") == 2
     assert objects.attached == ["signal_generate_task", "mark_victim_pid"]
 
 
@@ -158,7 +158,7 @@ def test_without_a_victim_hook_nothing_is_opened(monkeypatch):
 def test_a_refusal_is_told_once_all_is_loaded(monkeypatch, caplog, program, level):
     """Reports that say less are worth a warning; where nothing works the error alone is told, in its two lines."""
     caplog.set_level("INFO")
-    loading, _ = load(monkeypatch, complete(), {program: "load"})
+    tried, _ = load(monkeypatch, complete(), {program: "load"})
     assert not caplog.records
-    loading._tell_choices()
+    tracer._tell_refused(tried)
     assert [record.levelname for record in caplog.records if "is refused" in record.message] == [level]

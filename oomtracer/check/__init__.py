@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import platform
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from oomtracer import __version__
+from oomtracer.check import pins
+from oomtracer.check.rows import Row, Status
 from oomtracer.errors import OomTracerError
 from oomtracer.kernel import facts
 from oomtracer.kernel.privileges import (
@@ -23,28 +24,11 @@ from oomtracer.tracer import SWITCHED_OFF, RunningKernel, Tracer, choose_hooks, 
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from oomtracer.tracer import GroupChoice
 
 _KIB = 1024
-
-
-class Status(StrEnum):
-    """``missing`` means that nothing can be traced; ``reduced`` that reports say less."""
-
-    OK = "ok"
-    REDUCED = "reduced"
-    MISSING = "missing"
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the table; ``hint`` says what to do where the status is not ``ok``."""
-
-    subject: str
-    status: Status
-    found: str
-    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +47,7 @@ class CheckResult:
 
     rows: tuple[Row, ...]
     hooks: tuple[HookRow, ...] = ()
+    pins: pins.PinState | None = None
 
     @property
     def can_trace(self) -> bool:
@@ -70,12 +55,24 @@ class CheckResult:
         return all(row.status is not Status.MISSING for row in self.rows)
 
 
-def check(*, ring_size_bytes: int, disabled_hooks: frozenset[str] = frozenset()) -> CheckResult:
+def check(
+    *, ring_size_bytes: int, disabled_hooks: frozenset[str] = frozenset(), pin_path: Path | None = None
+) -> CheckResult:
     """Ask the system, and load and attach for real for a moment. Changes nothing, never raises."""
-    load, choices = _load(ring_size_bytes, disabled_hooks)
+    tracer = Tracer(ring_size_bytes=ring_size_bytes, disabled_hooks=disabled_hooks)
+    load, choices = _load(tracer), tracer.choices
+    pinned = pins.pin_state(pin_path, _build(tracer)) if pin_path else None
     known = choices or _choices_by_btf(disabled_hooks)
     hooks = () if isinstance(known, OomTracerError) else _hooks(known, loaded=load.status is Status.OK)
-    return CheckResult(tuple(_rows(load, known, ring_size_bytes)), hooks)
+    rows = (
+        *_rows(load, known, ring_size_bytes),
+        *pins.rows(
+            pinned,
+            tracer.unpinned if load.status is Status.OK else None,
+            kills=ring_size_bytes // record_bytes(),
+        ),
+    )
+    return CheckResult(rows, hooks, pinned)
 
 
 def _rows(
@@ -94,14 +91,20 @@ def _rows(
     yield _memory_lock()
 
 
-def _load(ring_size_bytes: int, disabled_hooks: frozenset[str]) -> tuple[Row, tuple[GroupChoice, ...]]:
-    """How loading went, and what became of each hook: of none where it did not get so far."""
-    tracer = Tracer(ring_size_bytes=ring_size_bytes, disabled_hooks=disabled_hooks)
+def _load(tracer: Tracer) -> Row:
+    """How loading went; ``choices`` tells what became of each hook: of none where it did not get so far."""
     try:
         with tracer:
-            return Row("load", Status.OK, "the programs load and attach"), tracer.choices
+            return Row("load", Status.OK, "the programs load and attach")
     except OomTracerError as error:
-        return Row("load", Status.MISSING, error.message, error.hint), tracer.choices
+        return Row("load", Status.MISSING, error.message, error.hint)
+
+
+def _build(tracer: Tracer) -> bytes:
+    try:
+        return tracer.build()
+    except OomTracerError:  # the load has told why
+        return b""
 
 
 def _choices_by_btf(disabled_hooks: frozenset[str]) -> tuple[GroupChoice, ...] | OomTracerError:
@@ -226,7 +229,17 @@ def _memory_lock() -> Row:
 def as_json(result: CheckResult) -> str:
     """One JSON object, one line."""
     rows, hooks = ([asdict(row) for row in table] for table in (result.rows, result.hooks))
-    return json.dumps({"can_trace": result.can_trace, "checks": rows, "hooks": hooks}) + "\n"
+    told = {"can_trace": result.can_trace, "checks": rows, "hooks": hooks, "pin_path": None}
+    if result.pins:
+        pinned = [asdict(each) for each in result.pins.pinned]
+        fault = result.pins.fault.message if result.pins.fault else ""
+        told["pin_path"] = {
+            "path": str(result.pins.path),
+            "fault": fault,
+            "held_by": result.pins.held_by,
+            "pinned": pinned,
+        }
+    return json.dumps(told) + "\n"
 
 
 def as_text(result: CheckResult) -> str:
