@@ -23,10 +23,10 @@ class JournalBook:
         self._boot_id = boot_id
         self._owed_to = owed_to
 
-    async def store(self, batch: Batch) -> None:
-        """Keep raw records."""
+    async def store(self, batch: Batch) -> Sequence[bool]:
+        """Keep raw records, and tell which were not there yet."""
         records = [(record.position, record.data) for record in batch.records]
-        await self._journal.store(self._ring(batch.ring), records)
+        return await self._journal.store(self._ring(batch.ring), records)
 
     async def enter(self, ring: str, told: Sequence[Attributed]) -> Sequence[bool]:
         """Keep the reports of stored records, and tell which were not there yet."""

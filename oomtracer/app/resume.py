@@ -6,9 +6,9 @@ import logging
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from oomtracer.journal import Delivery, records, reports
+from oomtracer.journal import Delivery, reports
+from oomtracer.journal import records as raw
 from oomtracer.libbpf import RingRecord
-from oomtracer.tracer import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,11 +54,11 @@ class Resume:
                 pipeline.recall(ring, each.record)
         lost = 0
         for (boot, ring), group in groupby(self._unfinished, key=_boot_and_ring):
-            batch = Batch(ring, [RingRecord(each.seq, each.record) for each in group])
+            records = [RingRecord(each.position, each.record) for each in group]
             if boot == boot_id:
-                await intake.take(batch)
+                await intake.take(ring, records)
             else:
-                lost += len(batch.records)
+                lost += len(records)
                 logger.error("%d kills before the last reboot were stored, and not told in time", lost)
         return lost
 
@@ -66,8 +66,8 @@ class Resume:
 async def read_journal(journal: Journal) -> Resume:
     """Ask the journal."""
     return Resume(
-        await journal.submit(lambda each: records.last_finished(each, _RECALLED)),
-        await journal.submit(records.unfinished),
+        await journal.submit(lambda each: raw.last_finished(each, _RECALLED)),
+        await journal.submit(raw.unfinished),
         await journal.submit(
             lambda each: reports.owed(each, Delivery.STDOUT | Delivery.MARK | Delivery.EVENT)
         ),

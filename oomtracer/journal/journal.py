@@ -113,15 +113,17 @@ class Journal:
         self._thread.put(Operation(operation, kind, size_bytes, deliver))
         return answer
 
-    async def store(self, ring: str, raw: Sequence[tuple[int, bytes]]) -> None:
-        """Keep raw records (seq, bytes) of a ring. They may be released to the kernel after it."""
+    async def store(self, ring: str, raw: Sequence[tuple[int, bytes]]) -> list[bool]:
+        """Keep raw records (position, bytes) of a ring. They may be released to the kernel after it.
+
+        False stands for one that was there.
+        """
         size_bytes = sum(len(record) for _, record in raw)
-        await self._patiently(
-            self.submit(lambda each: records.store(each, ring, raw), kind=RAW, size_bytes=size_bytes), None
-        )
+        answer = self.submit(lambda each: records.store(each, ring, raw), kind=RAW, size_bytes=size_bytes)
+        return await self._patiently(answer, [True] * len(raw))
 
     async def add(self, rows: Sequence[ReportRow], done: Sequence[tuple[str, int]] = ()) -> list[bool]:
-        """Keep reports, and say that the raw records (ring, seq) are done.
+        """Keep reports, and say that the raw records (ring, position) are done.
 
         False stands for one whose id was there.
         """

@@ -54,7 +54,7 @@ class PendingReport:
 def add(
     connection: sqlite3.Connection, rows: Sequence[ReportRow], done: Sequence[tuple[str, int]] = ()
 ) -> list[bool]:
-    """Keep reports, and say that the raw records (ring, seq) are done; False: that id was there, and stays."""
+    """Keep reports, and say that the raw records (ring, position) are done; False: that id was there, and stays."""
     added = [connection.execute(_INSERT, _values(row)).rowcount == 1 for row in rows]
     records.finish(connection, done)
     return added

@@ -20,10 +20,10 @@ TABLES = (
     """CREATE TABLE records (
         n INTEGER PRIMARY KEY,
         ring TEXT NOT NULL,
-        seq INTEGER NOT NULL,
+        position INTEGER NOT NULL,
         record BLOB NOT NULL,
         done INTEGER NOT NULL DEFAULT 0,
-        UNIQUE (ring, seq)
+        UNIQUE (ring, position)
     )""",
     "CREATE INDEX records_by_done ON records (done, n)",
     # One row for each killed process. share: whose part of the journal it takes. pending: a bit for each delivery
@@ -119,8 +119,8 @@ def take_in(connection: sqlite3.Connection) -> int:
     Event with them.
     """
     connection.execute(
-        "INSERT OR IGNORE INTO main.records (ring, seq, record)"
-        " SELECT ring, seq, record FROM older.records WHERE done = 0 ORDER BY n"
+        "INSERT OR IGNORE INTO main.records (ring, position, record)"
+        " SELECT ring, position, record FROM older.records WHERE done = 0 ORDER BY n"
     )
     columns = [row[1] for row in connection.execute("PRAGMA table_info(reports)")]
     same = ", ".join(name for name in columns if name not in ("n", "pending"))

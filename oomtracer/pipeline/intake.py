@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from itertools import compress, repeat
 from typing import NamedTuple, Protocol
 
 from oomtracer.events import OomReport
@@ -61,8 +62,8 @@ class Source(Protocol):
 class Book(Protocol):
     """Where what was read and what was told outlasts the process; each call returns once that is so."""
 
-    async def store(self, batch: Batch) -> None:
-        """Keep raw records; those kept before stay as they are."""
+    async def store(self, batch: Batch) -> Sequence[bool]:
+        """Keep raw records, and tell which were not there yet."""
 
     async def enter(self, ring: str, told: Sequence[Attributed]) -> Sequence[bool]:
         """Keep the reports of stored records, and tell which were not there yet."""
@@ -101,19 +102,18 @@ class Intake:
         batch = self._source.read()
         if not batch.records:
             self.caught_up.set()
-        elif self._book:
-            await self._book.store(batch)
+        # One that was stored before was told before, or taken up at the start.
+        is_new = await self._book.store(batch) if self._book and batch.records else repeat(True)
         self._source.release()
-        await self.take(batch)
+        await self.take(batch.ring, list(compress(batch.records, is_new)))
         return bool(batch.records)
 
-    async def take(self, batch: Batch) -> None:
+    async def take(self, ring: str, records: Sequence[Record]) -> None:
         """Attribute and tell records that are stored already."""
         told = [
-            Attributed(record.position, self._pipeline.attribute(batch.ring, record.data))
-            for record in batch.records
+            Attributed(record.position, self._pipeline.attribute(ring, record.data)) for record in records
         ]
-        is_new = await self._book.enter(batch.ring, told) if self._book and told else [True] * len(told)
+        is_new = await self._book.enter(ring, told) if self._book and told else [True] * len(told)
         for each, new in zip(told, is_new, strict=True):
             if each.report and new:
                 self._pipeline.tell(each.report)

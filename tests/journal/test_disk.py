@@ -77,7 +77,7 @@ def test_a_new_operation_finds_the_room(tmp_path):
             now += 0.1
             await opened.store(RING, [(3, b"")])
             await until(lambda: not opened.fault)
-            assert [each.seq for each in await opened.submit(records.unfinished)] == [1, 2, 3]
+            assert [each.position for each in await opened.submit(records.unfinished)] == [1, 2, 3]
 
     with tmpfs(tmp_path / "disk", "size=8m") as disk:
         run(scenario(disk))
@@ -176,7 +176,7 @@ def test_bytes_in_memory_are_bounded_too(tmp_path, monkeypatch):
                     await opened.store(RING, [(number, b"x" * 10_000)])
                 assert opened.in_memory <= 10
             await until(lambda: not opened.fault)
-            kept = [each.seq for each in await opened.submit(records.unfinished)]
+            kept = [each.position for each in await opened.submit(records.unfinished)]
             assert kept == list(range(opened.dropped_total["records"], 30))
 
     with tmpfs(tmp_path / "disk", "size=8m") as disk:

@@ -61,7 +61,7 @@ def _checked(directory: Path, stored: int, added: int, settled: set[int]) -> int
             assert there == [numbered(number).id for number in range(last + 1)]
             assert last >= added
             undone = await opened.submit(records.unfinished)
-            seqs = [each.seq for each in undone]
+            seqs = [each.position for each in undone]
             assert seqs == list(range(last + 1, last + 1 + len(seqs)))
             assert last + len(seqs) >= stored
             owed = set(ids(await opened.submit(lambda each: reports.owed(each, Delivery.STDOUT))))

@@ -175,8 +175,8 @@ def test_raw_records_are_kept_for_the_last_reports_only(connection, clocks):
     records.store(connection, RING, [(seq, b"x") for seq in range(2000)])
     records.finish(connection, [(RING, seq) for seq in range(2000) if seq % 100])
     prune(connection, pruning)
-    assert [each.seq for each in records.unfinished(connection)] == list(range(0, 2000, 100))
-    done = [each.seq for each in records.last_finished(connection, 10**6)]
+    assert [each.position for each in records.unfinished(connection)] == list(range(0, 2000, 100))
+    done = [each.position for each in records.last_finished(connection, 10**6)]
     assert done == [seq for seq in range(2000) if seq % 100][-512:]
 
 
