@@ -4,6 +4,7 @@ from oomtracer._native import ffi, lib
 from oomtracer.libbpf.btf import Btf, Member, check_layout, extension_size
 from oomtracer.libbpf.object import BpfObject, LoadError
 from oomtracer.libbpf.ring import RingBuffer
+from oomtracer.libbpf.syslog import read_syslog
 
 __all__ = [
     "BpfObject",
@@ -15,6 +16,7 @@ __all__ = [
     "extension_size",
     "libbpf_version",
     "lock_memory",
+    "read_syslog",
     "trim_memory",
 ]
 

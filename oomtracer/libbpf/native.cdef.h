@@ -66,6 +66,7 @@ int ring_buffer__consume(struct ring_buffer *rb);
 
 int mlockall(int flags);
 int malloc_trim(size_t pad);
+int klogctl(int type, char *bufp, int len);
 
 /* native.c */
 void oomtracer_capture_log(void);
