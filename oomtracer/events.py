@@ -16,12 +16,14 @@ CUT = "…"
 
 
 class Source(StrEnum):
-    """The hook that told most of the kill: a function probe where it added what the kernel said of it."""
+    """What told most of the kill: a hook (a function probe where it added what the kernel said), or the log."""
 
     TP_BTF = "tp_btf"
     TRACEPOINT = "tracepoint"
     FENTRY = "fentry"
     KPROBE = "kprobe"
+    KMSG = "kmsg"
+    """The kernel's log, read after the kill: the only one that leaves out what a hook always tells."""
 
 
 class Outcome(StrEnum):
@@ -88,15 +90,19 @@ class CgroupLevel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Victim:
-    """The killed process. Sizes are those of the kernel's own ``Killed process`` line."""
+    """The killed process. Sizes are those of the kernel's own ``Killed process`` line.
+
+    Of a kill that the kernel's log alone tells, ``start_time_ns`` is unknown; ``uid`` and ``oom_score_adj``
+    are where an old kernel's line has none.
+    """
 
     pid: int
     tid: int
     container_pid: int | None
     comm: str
-    uid: int
-    oom_score_adj: int
-    start_time_ns: int
+    uid: int | None
+    oom_score_adj: int | None
+    start_time_ns: int | None
     total_vm_bytes: int | None
     anon_rss_bytes: int | None
     file_rss_bytes: int | None
@@ -112,9 +118,12 @@ class Victim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trigger:
-    """The task whose allocation ran into the limit; often not the victim."""
+    """The task whose allocation ran into the limit; often not the victim.
 
-    pid: int
+    ``pid`` is unknown where the kernel's log, which tells the thread, does not say whose thread it is.
+    """
+
+    pid: int | None
     tid: int
     comm: str
     cgroup: str | None
@@ -185,12 +194,15 @@ class Workload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """The cgroup whose limit was hit; ``certain`` is False where several could have been."""
+    """The cgroup whose limit was hit; ``certain`` is False where several could have been.
+
+    Its size and usage are unknown where the kernel's log does not tell them.
+    """
 
     cgroup: str
     owner: LimitOwner
-    limit_bytes: int
-    usage_bytes: int
+    limit_bytes: int | None
+    usage_bytes: int | None
     certain: bool
 
 
@@ -204,7 +216,11 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OomReport:
-    """One killed process, attributed. ``id`` is the natural key: boot, process, its start time."""
+    """One killed process, attributed. ``id`` is the natural key: boot, process, its start time.
+
+    Of a kill from the kernel's log, which knows no start time, it is boot, process and ``log-`` with the
+    microseconds of the log's clock.
+    """
 
     id: str
     time: str

@@ -9,6 +9,7 @@ from oomtracer.libbpf.ring import RingBuffer, RingRecord
 
 RECORD_VERSION: int = lib.OOM_EVENT_VERSION
 """Of the records that this build's program writes."""
+from oomtracer.libbpf.syslog import read_syslog
 
 __all__ = [
     "RECORD_VERSION",
@@ -26,6 +27,7 @@ __all__ = [
     "lock_memory",
     "mount_bpffs",
     "pin",
+    "read_syslog",
     "trim_memory",
     "wait_for_programs",
 ]

@@ -70,6 +70,7 @@ uint32_t btf_member_bit_offset(const struct btf_type *type, uint32_t index);
 int mlockall(int flags);
 int malloc_trim(size_t pad);
 int mount(const char *source, const char *target, const char *type, unsigned long flags, const void *data);
+int klogctl(int type, char *bufp, int len);
 
 /* native.c */
 void oomtracer_capture_log(void);

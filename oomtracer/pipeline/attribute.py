@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from oomtracer.cgroups import is_selftest, workload_of
 from oomtracer.events import OomKill, OomReport, Outcome, Scope, Workload, WorkloadKind
+from oomtracer.kernel.clock import wall_clock
 from oomtracer.pipeline.incident import Incident, Incidents, Said, group_of
 from oomtracer.pipeline.limit import find_limit
 from oomtracer.pipeline.scope import functions, is_group_member, scope_of, without_tracing
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from oomtracer.events import Limit
-
-_MICROSECOND_NS = 1_000
 
 
 # Of a process whose cgroup is not known nothing is claimed.
@@ -29,16 +26,6 @@ class Symbols(Protocol):
 
     def name(self, address: int) -> str | None:
         """The symbol that an address is in, or None."""
-
-
-def wall_clock(boot_time_ns: int) -> str:
-    """RFC 3339 in UTC with microseconds, for an instant of the boot clock of this boot."""
-    offset_ns = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-    microseconds = (boot_time_ns + offset_ns) // _MICROSECOND_NS
-    instant = datetime.fromtimestamp(microseconds // 1_000_000, UTC).replace(
-        microsecond=microseconds % 1_000_000
-    )
-    return instant.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 class Attributor:

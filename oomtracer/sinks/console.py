@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from oomtracer.events import Outcome, Scope, WorkloadKind
+from oomtracer.events import Outcome, Scope, Source, WorkloadKind
 from oomtracer.printable import printable, size
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def workload_name(workload: Workload) -> str:
         case WorkloadKind.UNIT:
             return f"unit {workload.unit or workload.slice}"
         case WorkloadKind.HOST:
-            return "the host"
+            return "the host" if workload.resolved else "an unknown cgroup"
 
 
 def block(report: OomReport) -> str:
@@ -51,12 +51,16 @@ def block(report: OomReport) -> str:
 
 
 def _headline(report: OomReport) -> str:
-    selftest = " [self-test]" if report.selftest else ""
+    tags = " [self-test]" if report.selftest else ""
+    tags += " [from the kernel's log]" if report.source is Source.KMSG else ""
     name = printable(report.victim.comm)
     who = printable(workload_name(report.workload))
-    place = "on" if report.workload.kind is WorkloadKind.HOST else "in"
-    victim = f"{name} (pid {report.victim.pid}) {place} {who}"
-    return f"{report.time} OOM {_verb(report)}{selftest}: {victim}: {_why(report)}"
+    victim = f"{name} (pid {report.victim.pid}) {_place(report.workload)} {who}"
+    return f"{report.time} OOM {_verb(report)}{tags}: {victim}: {_why(report)}"
+
+
+def _place(workload: Workload) -> str:
+    return "on" if workload.kind is WorkloadKind.HOST and workload.resolved else "in"
 
 
 def _verb(report: OomReport) -> str:
@@ -108,22 +112,26 @@ def _victim_line(report: OomReport) -> str:
         parts.append(f"thread {victim.tid}")
     if victim.container_pid not in (None, victim.pid):
         parts.append(f"pid {victim.container_pid} in its container")
-    parts += [f"uid {victim.uid}", f"oom_score_adj {victim.oom_score_adj}"]
+    parts += [f"uid {_number(victim.uid)}", f"oom_score_adj {_number(victim.oom_score_adj)}"]
     ending = "; shares the victim's memory" if report.shared_memory else ""
     ending += "; pid 1 of its container" if report.init_died else ""
     return f"{', '.join(parts)}: {_OUTCOMES[report.outcome]}{ending}"
 
 
+def _number(number: int | None) -> str:
+    return "?" if number is None else str(number)
+
+
 def _trigger_line(report: OomReport) -> str:
     trigger = report.trigger
     if trigger is None:
-        return "none"
+        return "?" if report.source is Source.KMSG and not report.sysrq else "none"
     if trigger.pid == report.victim.pid:
         return "the victim itself"
     workload = report.trigger_workload
-    place = "on" if workload and workload.kind is WorkloadKind.HOST else "in"
-    where = f" {place} {printable(workload_name(workload))}" if workload else ""
-    return f"{printable(trigger.comm)} (pid {trigger.pid}){where}"
+    where = f" {_place(workload)} {printable(workload_name(workload))}" if workload else ""
+    number = f"thread {trigger.tid}" if trigger.pid is None else f"pid {trigger.pid}"
+    return f"{printable(trigger.comm)} ({number}){where}"
 
 
 def _level_line(level: CgroupLevel) -> str:

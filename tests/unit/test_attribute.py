@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from oomtracer.codec import decode
 from oomtracer.events import LimitOwner, Outcome, Scope, Source, WorkloadKind
-from oomtracer.pipeline.attribute import Attributor, wall_clock
+from oomtracer.kernel.clock import wall_clock
+from oomtracer.pipeline.attribute import Attributor
 
 from . import records, stacks
 from .builders import (
