@@ -24,7 +24,7 @@ from .mutate import mutated, noise
 from .watch import POD, STATUS
 
 _SECRET = "s3cr3tT0k3n"
-_LEAK = re.compile(rf"(?:bearer|basic)(?:\s|\\x09)*{_SECRET}", re.IGNORECASE)
+_LEAK = re.compile(rf"(?:bearer|basic)(?:\s|\\x09)+{_SECRET}", re.IGNORECASE)
 _CODES = (
     0,
     100,
@@ -93,6 +93,7 @@ _MESSAGES = (
 _CAUSES = (
     {"field": "metadata.uid", "reason": "FieldValueInvalid"},
     {"reason": "NamespaceTerminating"},
+    {"reason": "ResourceVersionTooLarge"},
     None,
     1,
 )

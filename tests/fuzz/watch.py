@@ -19,7 +19,7 @@ from .json_values import altered, text_of
 from .mutate import noise
 
 _ANNOTATIONS, _LABELS = ("example.com/victim", "oomtracer/ignore"), ("oomtracer/victim",)
-_LONGEST_LINE_BYTES = 64 * 1024
+_LONGEST_LINE_BYTES = 8 * 1024
 READER = PodReader(_ANNOTATIONS, _LABELS)
 POD: dict[str, Any] = {
     "apiVersion": "v1",
