@@ -19,12 +19,13 @@ BPF_SOURCES := $(wildcard bpf/src/*.c bpf/src/*.h bpf/headers/*.h)
 OBJECTS := oomtracer/bpf/oomtracer.x86.bpf.o oomtracer/bpf/oomtracer.arm64.bpf.o
 NATIVE_SOURCES := $(wildcard oomtracer/libbpf/native*.[ch]) bpf/headers/oom_event.h build_bpf.py
 EXTENSION := oomtracer/_native.abi3.so
-FORMATTED := $(wildcard bpf/src/*.c bpf/src/*.h) bpf/headers/oom_event.h bpf/headers/vmlinux.h oomtracer/libbpf/native.c oomtracer/libbpf/native_ring.h
+FORMATTED := $(wildcard bpf/src/*.c bpf/src/*.h) bpf/headers/oom_event.h bpf/headers/vmlinux.h oomtracer/libbpf/native.c oomtracer/libbpf/native_ring.h \
+	tests/fuzz/ring_fuzzer.c
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help build run test check vm bench wheel wheels bundle headers object format clean packages
+.PHONY: help build run test check fuzz vm bench wheel wheels bundle headers object format clean packages
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -41,6 +42,11 @@ test: build ## build, then run all tests, real OOM kills included (as root)
 vm: wheels ## run the tests in guests with other kernels; KERNEL=6.1 ARCH=aarch64 KIND=systemd BRIEF=1 TEST="-k storm"
 	$(BIN)/python -m tests.vm --wheels $(DIST) $(if $(KERNEL),--kernel $(KERNEL)) $(if $(filter command,$(origin ARCH)),--arch $(ARCH)) \
 		$(if $(CGROUP),--cgroup $(CGROUP)) $(if $(KIND),--kind $(KIND)) $(if $(BRIEF),--brief) $(if $(TEST),--test='$(TEST)')
+
+fuzz: build .cache/ring_fuzzer ## try random inputs by the million; ARGS="cgroup watch --count 100000 --seed 1"
+	mkdir -p .cache/ring_corpus
+	.cache/ring_fuzzer -runs=1000000 -max_len=1100 -verbosity=0 -print_final_stats=1 .cache/ring_corpus tests/fuzz/findings/ring
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 check: build ## lint, formatting, types, import contracts
 	$(BIN)/ruff check .
@@ -77,6 +83,7 @@ bundle: wheel ## build dist/oomtracer-*-linux-*.tar.gz for hosts with an old Pyt
 test: PACKAGES += $(RELEASE_PACKAGES) $(if $(filter 0,$(shell id -u)),$(TEST_PACKAGES))
 wheel bundle: PACKAGES += $(RELEASE_PACKAGES)
 vm: PACKAGES += $(VM_PACKAGES)
+fuzz: PACKAGES += libclang-rt-dev
 
 object: $(OBJECTS) ## compile the BPF program for every architecture
 
@@ -118,6 +125,11 @@ $(VENV)/.installed: pyproject.toml | packages
 	test "$$(cat $@ 2>/dev/null)" = "$(CURDIR)" || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@echo '$(CURDIR)' >$@
+
+# The C that reads the ring, where a byte too far is seen. The sanitizer's library is a package of each clang.
+.cache/ring_fuzzer: tests/fuzz/ring_fuzzer.c oomtracer/libbpf/native_ring.h | packages
+	@mkdir -p $(@D)
+	clang -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -Wall -Werror -Ioomtracer/libbpf -o $@ $<
 
 # Installing the package builds this too; the rule is for a source that changed since.
 $(EXTENSION): $(NATIVE_SOURCES) | $(VENV)/.installed

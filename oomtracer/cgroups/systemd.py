@@ -18,6 +18,7 @@ _CHARACTERS = r"[0-9A-Za-z:_.\\@-]+"
 _SLICE = re.compile(rf"{_CHARACTERS}\.slice")
 # The unit types that have a cgroup of their own (``unit-def.h``, ``cgroup_context_offset``).
 _UNIT = re.compile(rf"{_CHARACTERS}\.(?:service|scope|socket|mount|swap)")
+_CUT_UNIT = re.compile(rf"{_CHARACTERS}{CUT}")
 
 
 class Units(NamedTuple):
@@ -51,5 +52,5 @@ def _is_slice(name: str) -> bool:
 
 def _is_unit(name: str, *, in_slice: bool) -> bool:
     # A cut name has lost its suffix, but what stands directly in a slice is a unit.
-    cut = in_slice and name.endswith(CUT) and name != CUT
+    cut = in_slice and _CUT_UNIT.fullmatch(name) is not None
     return cut or _UNIT.fullmatch(name) is not None

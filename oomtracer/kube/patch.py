@@ -13,6 +13,7 @@ from enum import StrEnum
 from urllib.parse import quote
 
 from oomtracer.kube.api import FIELD_MANAGER, MERGE_PATCH, Api, ApiUnreachableError, Response
+from oomtracer.kube.fields import text_of
 from oomtracer.kube.status import Status, status_of
 
 PATCH_TIMEOUT_S = 5.0
@@ -103,7 +104,7 @@ def _of_success(response: Response) -> PatchResult:
         answer = json.loads(response.body)
     except (ValueError, RecursionError):
         answer = None
-    if isinstance(answer, dict) and answer.get("kind") in _PODS:
+    if isinstance(answer, dict) and text_of(answer.get("kind")) in _PODS:
         return PatchResult(PatchOutcome.APPLIED)
     # A proxy's login page has a 200 too.
     return PatchResult(PatchOutcome.RETRY, message="HTTP 200, but the answer is no pod", in_doubt=True)

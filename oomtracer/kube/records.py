@@ -145,7 +145,7 @@ class PodReader:
             is_mirror=bool(mirror),
             created_s=_unix_s(text_of(metadata.get("creationTimestamp"))),
             phase=sys.intern(text_of(status.get("phase")) or "Unknown"),
-            is_terminating=bool(metadata.get("deletionTimestamp")),
+            is_terminating=bool(text_of(metadata.get("deletionTimestamp"))),
             priority=_integer(spec.get("priority")),
             controller=controller,
             owner=owner_of(controller, labels),

@@ -25,7 +25,8 @@ _DENIED = re.compile(
 # Anchored at the start: further on, a message may quote what the pod's owner wrote.
 
 
-_CREDENTIALS = re.compile(r"\b(bearer|basic)\s+[^\s\"',;]+", re.IGNORECASE)
+# Without a word's boundary in front: in JSON that nobody decoded, an "n" may stand there, of "\n".
+_CREDENTIALS = re.compile(r"(bearer|basic)\s+[^\s\"',;]+", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

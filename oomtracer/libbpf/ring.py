@@ -59,10 +59,15 @@ class RingBuffer:
 
 
 def read_records(ring: CData, *, limit: int) -> list[RingRecord]:
-    """Read from a ``struct oomtracer_ring``, wherever its memory lies; for the rest see ``RingBuffer.read``."""
+    """Read from a ``struct oomtracer_ring``, wherever its memory lies; for the rest see ``RingBuffer.read``.
+
+    What stands before damage is handed over; the error comes with the next read.
+    """
     data, size = ffi.new("void **"), ffi.new("uint32_t *")
     records: list[RingRecord] = []
     while len(records) < limit and (found := lib.oomtracer_ring_next(ring, data, size)):
+        if found < 0 and records:
+            break
         if found < 0:
             raise OomTracerError(
                 "the ring buffer is damaged: its positions and lengths contradict each other",

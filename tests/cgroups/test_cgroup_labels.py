@@ -89,6 +89,12 @@ def test_folded(unit: str, folded: str) -> None:
     assert label(unit) == folded
 
 
+def test_a_cut_name_is_a_units_only_with_the_characters_of_one() -> None:
+    """What could steer a terminal is in no unit's name, whole or cut."""
+    assert workload_of("/system.slice/shop-0123…").unit == "shop-0123…"
+    assert workload_of("/system.slice/\x1b[2J…").unit == "system.slice"
+
+
 @pytest.mark.parametrize(
     "cgroup",
     [

@@ -225,7 +225,17 @@ def test_cancelling_a_patch_cancels_its_request():
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"<html>Sign in</html>", b"[]", b"7", b'{"kind":"Status"}', b"{" * 100_000]
+    "body",
+    [
+        b"",
+        b"<html>Sign in</html>",
+        b"[]",
+        b"7",
+        b'{"kind":"Status"}',
+        b'{"kind":{}}',
+        b'{"kind":["Pod"]}',
+        b"{" * 100_000,
+    ],
 )
 def test_a_success_without_a_pod_is_none(body):
     """A proxy's login page is a 200 as well; a mark is told as made only if the pod came back."""

@@ -135,6 +135,14 @@ def test_the_owner_may_be_a_rollout():
     assert owners == {name: Owner(kind="ReplicaSet", name=name) for name in owners}
 
 
+@pytest.mark.parametrize("value", [None, {"": None}, {"name": 1}, [1], 1, True])
+def test_a_deletion_time_that_is_no_text_says_nothing(value):
+    """What is of another type counts as absent, here as everywhere."""
+    document = make_pod("web")
+    document["metadata"]["deletionTimestamp"] = value
+    assert not read(document).is_terminating
+
+
 def test_a_terminating_pod_says_so():
     """A deletionTimestamp is all there is to see of a graceful deletion."""
     document = make_pod("web")

@@ -241,7 +241,12 @@ def test_the_header_comes_before_the_details():
 
 
 @pytest.mark.parametrize(
-    "said", ["Authorization: Bearer eyJhbGciOi.x-y_z", '{"authorization":"bearer eyJhbGciOi.x-y_z"}']
+    "said",
+    [
+        "Authorization: Bearer eyJhbGciOi.x-y_z",
+        '{"authorization":"bearer eyJhbGciOi.x-y_z"}',
+        r'"PATCH / HTTP/1.1\nBearer eyJhbGciOi.x-y_z"',
+    ],
 )
 def test_an_echoed_credential_is_not_shown(said):
     """A proxy that repeats the request in its answer must not bring the token into the log."""

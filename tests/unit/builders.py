@@ -134,6 +134,8 @@ def limit(**changes: Any) -> Limit:
 
 def unfit(text: str) -> set[str]:
     """Find the characters that could move a cursor, hide, or start a line."""
+    if text.isascii() and text.isprintable():
+        return set()
     categories = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
     return {character for character in text if unicodedata.category(character) in categories}
 

@@ -102,6 +102,16 @@ def test_the_room_comes_back_only_by_release():
     assert memory.write(b"") is not None
 
 
+def test_what_stands_before_damage_is_read():
+    """The records of a batch are not lost with the one behind them; the next read tells of the damage."""
+    memory = Memory()
+    memory.write(b"first")
+    memory.write(b"second", length=SIZE)
+    assert [data for _, data in memory.read()] == [b"first"]
+    with pytest.raises(OomTracerError, match="damaged"):
+        memory.read()
+
+
 @pytest.mark.parametrize(
     ("producer", "length", "position"),
     [(32, 25, 0), (32, 0x3FFFFFFF, 0), (SIZE + 8, 8, 0), (0, 8, 8), (32, 8, 4)],
