@@ -6,10 +6,10 @@ from oomtracer.libbpf.btf import Btf, Member, check_layout, extension_size
 from oomtracer.libbpf.map import BpfMap
 from oomtracer.libbpf.object import BpfObject, LoadError
 from oomtracer.libbpf.ring import RingBuffer, RingRecord
+from oomtracer.libbpf.syslog import read_syslog
 
 RECORD_VERSION: int = lib.OOM_EVENT_VERSION
 """Of the records that this build's program writes."""
-from oomtracer.libbpf.syslog import read_syslog
 
 __all__ = [
     "RECORD_VERSION",

@@ -12,7 +12,6 @@ from random import Random
 from oomtracer.backfill import LoggedKill, LogLine, LogRead, parse, recover
 from oomtracer.backfill.grammar import Killed, is_decisive, said_by
 from oomtracer.backfill.line import kmsg_line, syslog_lines
-
 from oomtracer.sinks.console import block
 from oomtracer.sinks.jsonl import json_line
 from tests.unit.builders import BOOT_ID, TIME, unfit
