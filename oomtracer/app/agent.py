@@ -9,7 +9,6 @@ import signal
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
-from oomtracer import __version__
 from oomtracer.app.memory import protect
 from oomtracer.app.tracing import Tracing
 from oomtracer.audit import PROGRAM_STAGES, UNSEEN
@@ -17,7 +16,6 @@ from oomtracer.config import Config, OnUnsupported, OutputFormat
 from oomtracer.errors import UnsupportedError
 from oomtracer.kernel import facts
 from oomtracer.kernel.symbols import KernelSymbols
-from oomtracer.libbpf import libbpf_version
 from oomtracer.pipeline import Attributor, Pipeline
 from oomtracer.sinks.console import Console
 from oomtracer.sinks.jsonl import JsonLines
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
 
     from oomtracer.app.book import JournalBook
     from oomtracer.app.cluster import ClusterHalf
+    from oomtracer.app.recovery import Recovery
     from oomtracer.config import Cluster, State
     from oomtracer.journal import Journal
     from oomtracer.sinks import Sink
@@ -61,16 +60,21 @@ class _App:
             disabled_hooks=config.disabled_hooks,
             pin_path=config.pin_path,
         )
-        self._tracing: Tracing | None = None
+        self._journal: Journal | None = None
+        self._metrics: Metrics | None = None
         self._cluster: ClusterHalf | None = None
+        self._tracing: Tracing | None = None
+        self._recovery: Recovery | None = None
         self._fault = "starting"
 
     async def run(self) -> None:
         self._watch_signals()
         self._writer = OutputWriter(STDOUT)
         async with AsyncExitStack() as stack:
-            journal = await self._open_journal(stack, self._config.state) if self._config.state else None
-            metrics = await self._serve(stack) if self._config.metrics_bind_address else None
+            if self._config.state:
+                self._journal = await self._open_journal(stack, self._config.state)
+            if self._config.metrics_bind_address:
+                self._metrics = await self._serve(stack, self._config.metrics_bind_address)
             try:
                 stack.enter_context(self._tracer)
             except UnsupportedError as error:
@@ -79,8 +83,8 @@ class _App:
                 await self._idle(error)
             else:
                 if self._config.cluster:
-                    self._cluster = await self._join(stack, self._config.cluster, metrics, journal)
-                await self._trace(journal, metrics)
+                    self._cluster = await self._join(stack, self._config.cluster)
+                await self._trace()
 
     def _watch_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -108,57 +112,29 @@ class _App:
         stack.push_async_callback(journal.close)
         return journal
 
-    def _report_sink(self, book: JournalBook | None) -> Sink:
-        output = self._config.output
-        if output is OutputFormat.AUTO:
-            output = OutputFormat.TEXT if os.isatty(STDOUT) else OutputFormat.JSON
-        if ends_within_a_line(STDOUT):
-            self._writer.write(b"\n")
-        sink = Console if output is OutputFormat.TEXT else JsonLines
-        return sink(self._writer, book.told if book else None)
-
-    async def _serve(self, stack: AsyncExitStack) -> Metrics:
+    async def _serve(self, stack: AsyncExitStack, address: str) -> Metrics:
         # Imported here: 3 MiB that a host without --metrics-bind-address need not carry.
-        from oomtracer.server import Headers, HttpServer, Response, parse_bind_address, probe
-        from oomtracer.sinks.metrics import Metrics, Sources
+        from oomtracer.app.pages import Counts, serve
 
-        metrics = Metrics(
-            Sources(
-                version=__version__,
-                libbpf=libbpf_version(),
-                events=self._events,
-                repeated=lambda: self._tracing.pipeline.repeated if self._tracing else 0,
-                lost=self._lost,
-                hooks=self._tracer.attached,
-                second_kills=self._tracer.second_kills,
-                kernel_kills=facts.oom_kills_since_boot,
-                queued_bytes=lambda: self._writer.queued_bytes,
-                connections=lambda: {
-                    "accepted": server.accepted,
-                    "evicted": server.evicted,
-                    "refused": server.refused,
-                },
-            )
+        counts = Counts(
+            tracer=self._tracer,
+            pipeline=lambda: self._tracing.pipeline if self._tracing else None,
+            events=self._events,
+            lost=self._lost,
+            backfilled=lambda: self._recovery.recovered if self._recovery else 0,
+            queued_bytes=lambda: self._writer.queued_bytes,
         )
+        return await serve(stack, address, counts, fault=self._not_ready, journal=self._journal)
 
-        def page(headers: Headers) -> Response:
-            body, content_type = metrics.page(headers.get("accept", ""))
-            return Response(body, content_type)
-
-        routes = {"/metrics": page, "/healthz": probe(lambda: ""), "/readyz": probe(lambda: self._fault)}
-        server = HttpServer(parse_bind_address(str(self._config.metrics_bind_address)), routes)
-        await stack.enter_async_context(server)
-        logger.info("serving /metrics, /healthz and /readyz on %s", ", ".join(map(str, server.addresses)))
-        return metrics
+    def _not_ready(self) -> str:
+        return self._fault or (self._journal.fault if self._journal else "")
 
     async def _idle(self, error: UnsupportedError) -> None:
         self._fault = error.message
         logger.error("idle, nothing is traced: %s; %s", error.message, error.hint)
         await self._stop.wait()
 
-    async def _join(
-        self, stack: AsyncExitStack, cluster: Cluster, metrics: Metrics | None, journal: Journal | None
-    ) -> ClusterHalf:
+    async def _join(self, stack: AsyncExitStack, cluster: Cluster) -> ClusterHalf:
         # Imported here: a host without a cluster carries nothing of it.
         from oomtracer.kube.lean import without_system_certificates
 
@@ -166,47 +142,35 @@ class _App:
             from oomtracer.app.cluster import ClusterHalf
 
         half = ClusterHalf(
-            cluster, node_name=self._config.node_name, has_metrics=metrics is not None, journal=journal
+            cluster,
+            node_name=self._config.node_name,
+            has_metrics=self._metrics is not None,
+            journal=self._journal,
         )
         await stack.enter_async_context(half)
-        if metrics:
-            metrics.add(*half.collectors())
+        if self._metrics:
+            self._metrics.add(*half.collectors())
         return half
 
-    async def _trace(self, journal: Journal | None, metrics: Metrics | None) -> None:
+    async def _trace(self) -> None:
         # Attached already: what is killed while the symbols are read waits in the ring.
-        boot_id = facts.boot_id()
-        book = self._keep_book(journal, boot_id) if journal else None
-        report_sink = self._report_sink(book)
-        self._tracing = Tracing(
-            self._tracer,
-            Pipeline(
-                Attributor(
-                    boot_id=boot_id,
-                    node=self._config.node_name,
-                    symbols=KernelSymbols.load(),
-                    memory_nodes=facts.memory_nodes(),
-                ),
-                [*([metrics] if metrics else []), self._named(report_sink)],
-            ),
-            book,
-            lost_behind=self._lost_behind,
-        )
+        self._boot_id = facts.boot_id()
+        self._tracing = self._make_tracing()
         protect()
-        if journal:
-            await self._take_up(journal, boot_id, report_sink)
+        if self._journal:
+            await self._take_up(self._journal, self._tracing)
         self._fault = ""
         logger.info("tracing OOM kills on %s, Linux %s", self._config.node_name, os.uname().release)
         stop = asyncio.create_task(self._stop.wait(), name="stop")
-        tasks: list[asyncio.Future[Any]] = [
-            *self._tracing.start(),
-            *(self._cluster.start() if self._cluster else []),
-        ]
+        tasks = [*self._tracing.start(), *(self._cluster.start() if self._cluster else [])]
+        recovery = self._recovery and asyncio.create_task(self._recovery.run(self._tracing.caught_up))
         try:
-            tasks += [stop, self._writer.failed]
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            ends: list[asyncio.Future[Any]] = [stop, self._writer.failed, *tasks]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stop.cancel()
+            if recovery:
+                recovery.cancel()
             self._fault = "stopping"
             try:
                 await self._tracing.stop()
@@ -215,27 +179,57 @@ class _App:
         if self._cluster and (failure := self._cluster.failure()):
             raise failure
 
-    def _named(self, report_sink: Sink) -> Sink:
-        return self._cluster.name([report_sink]) if self._cluster else report_sink
+    def _make_tracing(self) -> Tracing:
+        book = self._keep_book(self._journal) if self._journal else None
+        self._report_sink = self._make_report_sink(book)
+        named = self._cluster.name([self._report_sink]) if self._cluster else self._report_sink
+        self._recovery = self._make_recovery() if self._config.backfill else None
+        attributor = Attributor(
+            boot_id=self._boot_id,
+            node=self._config.node_name,
+            symbols=KernelSymbols.load(),
+            memory_nodes=facts.memory_nodes(),
+        )
+        sinks = [each for each in (self._metrics, self._recovery, named) if each]
+        return Tracing(self._tracer, Pipeline(attributor, sinks), book, lost_behind=self._lost_behind)
 
-    def _keep_book(self, journal: Journal, boot_id: str) -> JournalBook:
+    def _make_report_sink(self, book: JournalBook | None) -> Sink:
+        output = self._config.output
+        if output is OutputFormat.AUTO:
+            output = OutputFormat.TEXT if os.isatty(STDOUT) else OutputFormat.JSON
+        if ends_within_a_line(STDOUT):
+            self._writer.write(b"\n")
+        sink = Console if output is OutputFormat.TEXT else JsonLines
+        return sink(self._writer, book.told if book else None)
+
+    def _keep_book(self, journal: Journal) -> JournalBook:
         from oomtracer.app.book import JournalBook
 
-        return JournalBook(journal, boot_id=boot_id, owed_to=self._cluster)
+        return JournalBook(journal, boot_id=self._boot_id, owed_to=self._cluster)
 
-    async def _take_up(self, journal: Journal, boot_id: str, report_sink: Sink) -> None:
+    def _make_recovery(self) -> Recovery:
+        from oomtracer.app.recovery import Recovery
+
+        return Recovery(
+            boot_id=self._boot_id,
+            node=self._config.node_name,
+            attached_ns=self._tracer.attached_ns,
+            journal=self._journal,
+            tell=self._report_sink.emit,
+        )
+
+    async def _take_up(self, journal: Journal, tracing: Tracing) -> None:
         """Deliver what an agent before this one owed, in the order of the kills."""
         from oomtracer.app.resume import read_journal
 
-        assert self._tracing
         resume = await read_journal(journal)
         for report in resume.untold:
-            report_sink.emit(report)
+            self._report_sink.emit(report)
         if self._cluster:
             self._cluster.resume(resume.owed)
         else:
             resume.waive(journal)
-        await self._tracing.take_up(resume, boot_id)
+        await tracing.take_up(resume, self._boot_id)
 
     async def _finish(self) -> None:
         try:
@@ -259,18 +253,14 @@ class _App:
 
     def _lost(self) -> Mapping[str, int]:
         """By stage, in the order of a kill's way."""
-        counted = self._tracer.counted()._asdict()
         unseen = self._tracing.verdict.lost.get(UNSEEN, 0) if self._tracing else 0
-        return {UNSEEN: unseen, **{stage: counted[stage] for stage in PROGRAM_STAGES}, **self._lost_behind()}
+        counted = self._tracer.counted()
+        in_kernel = {stage: int(getattr(counted, stage)) for stage in PROGRAM_STAGES}
+        return {UNSEEN: unseen, **in_kernel, **self._lost_behind()}
 
     def _lost_behind(self) -> Mapping[str, int]:
         """What came out of the ring and went no further."""
         tracing, cluster = self._tracing, self._cluster
-        pipeline = tracing.pipeline if tracing else None
-        return {
-            "decode": pipeline.undecodable if pipeline else 0,
-            "attribute": (pipeline.unattributable if pipeline else 0)
-            + (tracing.lost_at_start if tracing else 0),
-            "stdout": self._writer.lost,
-            "sink": (pipeline.untold if pipeline else 0) + (cluster.untold if cluster else 0),
-        }
+        lost = tracing.lost() if tracing else {"decode": 0, "attribute": 0, "sink": 0}
+        lost["sink"] += cluster.untold if cluster else 0
+        return {**lost, "stdout": self._writer.lost}

@@ -39,10 +39,15 @@ class Auditor:
         self._lost = lost
         self._on_verdict = on_verdict
         self._audit = Audit(_baseline(tracer), sees_signals=tracer.sees_signals)
-        self.verdict = self.look()
+        self.verdict = Verdict()
+
+    def told(self, lost: Mapping[str, int]) -> None:
+        """Begin anew, with losses that a process before this one has told."""
+        self._audit = Audit(_baseline(self._tracer), sees_signals=self._tracer.sees_signals, told=lost)
 
     async def run(self) -> None:
         """Until cancelled."""
+        self.look()
         while True:
             await asyncio.sleep(SETTLED_SECONDS if self.verdict.recheck else INTERVAL_S)
             self._tracer.heartbeat()

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from oomtracer.journal import Delivery, ReportRow, reports
+from oomtracer.audit import PROGRAM_STAGES, UNSEEN
+from oomtracer.journal import Delivery, ReportRow, audits, reports
 
 if TYPE_CHECKING:
     from oomtracer.app.cluster import ClusterHalf
+    from oomtracer.audit import Verdict
     from oomtracer.events import OomReport
     from oomtracer.journal import Journal
     from oomtracer.pipeline import Attributed
     from oomtracer.pipeline.intake import Batch
+
+_COUNTS = ("reason", "before_start", "kernel_kills", "program_kills", "second_kills", "lost", "waiting")
 
 
 class JournalBook:
@@ -22,6 +27,7 @@ class JournalBook:
         self._journal = journal
         self._boot_id = boot_id
         self._owed_to = owed_to
+        self._counts: Mapping[str, object] = {}
 
     async def store(self, batch: Batch) -> Sequence[bool]:
         """Keep raw records, and tell which were not there yet."""
@@ -45,6 +51,30 @@ class JournalBook:
     def renamed(self, report: OomReport) -> None:
         """More is known of a report than when it was entered."""
         self._journal.submit(lambda connection: reports.rename(connection, report), kind="reports")
+
+    def keep_verdict(self, ring: str, attached_ns: int, verdict: Verdict) -> None:
+        """Keep what the counts say, where they say something new."""
+        counts = {name: getattr(verdict, name) for name in _COUNTS}
+        if counts == self._counts:
+            return
+        self._counts = counts
+        now_us = time.time_ns() // 1_000
+        age_us = (time.clock_gettime_ns(time.CLOCK_BOOTTIME) - attached_ns) // 1_000
+        row = audits.AuditRow(
+            ring=ring,
+            boot_id=self._boot_id,
+            since_ns=attached_ns,
+            since_us=now_us - age_us,
+            until_us=now_us,
+            counts=counts,
+        )
+        self._journal.submit(lambda connection: audits.keep(connection, row), kind="audit")
+
+    async def losses_told(self, ring: str) -> Mapping[str, int]:
+        """The losses of a ring that a process before this one has logged."""
+        row = await self._journal.submit(lambda connection: audits.of_ring(connection, ring), kind="audit")
+        lost = row.counts["lost"] if row else {}
+        return {stage: count for stage, count in lost.items() if stage in (UNSEEN, *PROGRAM_STAGES)}
 
     def _ring(self, name: str) -> str:
         # Records of another boot are not ours to attribute: see resume.py.

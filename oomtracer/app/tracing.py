@@ -32,11 +32,15 @@ class Tracing:
         *,
         lost_behind: Callable[[], Mapping[str, int]],
     ) -> None:
+        """``lost_behind`` is asked for losses outside of the kernel."""
         self.pipeline = pipeline
         self.lost_at_start = 0
         self._tracer = tracer
+        self._book = book
         self._intake = Intake(tracer, pipeline, book)
-        self._auditor = Auditor(tracer, reported=lambda: pipeline.reported, lost=lost_behind)
+        self._auditor = Auditor(
+            tracer, reported=lambda: pipeline.reported, lost=lost_behind, on_verdict=self._keep
+        )
         self._tasks: list[asyncio.Task[Any]] = []
 
     @property
@@ -44,9 +48,24 @@ class Tracing:
         """What the last look at the counts showed."""
         return self._auditor.verdict
 
+    def _keep(self, verdict: Verdict) -> None:
+        if self._book:
+            self._book.keep_verdict(self._tracer.instance, self._tracer.attached_ns, verdict)
+
     async def take_up(self, resume: Resume, boot_id: str) -> None:
         """Tell what an agent before this one had only stored."""
+        if self._book:
+            self._auditor.told(await self._book.losses_told(self._tracer.instance))
         self.lost_at_start = await resume.attribute(boot_id, self.pipeline, self._intake)
+
+    def lost(self) -> dict[str, int]:
+        """Records of which no report was made, and reports that a sink failed to take."""
+        pipeline = self.pipeline
+        return {
+            "decode": pipeline.undecodable,
+            "attribute": pipeline.unattributable + self.lost_at_start,
+            "sink": pipeline.untold,
+        }
 
     def start(self) -> list[asyncio.Task[Any]]:
         """Take what the kernel has, and watch over the counts. None of these tasks ends by itself."""
@@ -57,14 +76,16 @@ class Tracing:
         return self._tasks
 
     async def caught_up(self) -> None:
-        """Wait until all that the kernel had at the start is told."""
+        """Wait until all that the kernel has now is told."""
+        self._intake.caught_up.clear()
+        self._intake.look()
         await self._intake.caught_up.wait()
 
     async def stop(self) -> None:
         """Compare the counts for the last time, detach, and take what is still there. Raises what ended a task."""
         intake, audit = self._tasks
         audit.cancel()
-        await self._auditor.finish()
+        await self._auditor.finish()  # before nobody watches any more
         self._tracer.stop()
         self._intake.stop()
         await intake

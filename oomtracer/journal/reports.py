@@ -102,6 +102,15 @@ def owed(connection: sqlite3.Connection, deliveries: Delivery) -> list[PendingRe
     return found
 
 
+def of_boot(connection: sqlite3.Connection, boot_id: str) -> list[tuple[str, int, int | None, str, int]]:
+    """Of each report of a boot: id, process id, thread id, command, nanoseconds of the boot clock."""
+    victim = [f"json_extract(report, '$.victim.{name}')" for name in ("pid", "tid", "comm")]
+    return connection.execute(
+        f"SELECT id, {', '.join(victim)}, boot_time_ns FROM reports WHERE boot_id = ? AND json_valid(report)",  # noqa: S608
+        (boot_id,),
+    ).fetchall()
+
+
 def recent_ids(connection: sqlite3.Connection, count: int) -> list[str]:
     """The ids of the last so many reports, the oldest first."""
     rows = connection.execute("SELECT id FROM reports ORDER BY n DESC LIMIT ?", (count,)).fetchall()

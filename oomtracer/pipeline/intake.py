@@ -88,6 +88,10 @@ class Intake:
                 self._woken.clear()
                 await self._source.readable(self._woken)
 
+    def look(self) -> None:
+        """Look for records now, not only when the kernel says that there are some."""
+        self._woken.set()
+
     def stop(self) -> None:
         """End ``run`` after the batch that is under way."""
         self._stopping = True

@@ -51,7 +51,9 @@ class Sources:
     hooks: Callable[[], Mapping[str, bool]]
     repeated: Callable[[], int]
     second_kills: Callable[[], int]
+    pinned: Callable[[], bool]
     kernel_kills: Callable[[], int | None]
+    backfilled: Callable[[], int]
     queued_bytes: Callable[[], int]
     connections: Callable[[], Mapping[str, int]]
 
@@ -158,6 +160,10 @@ class Metrics:
         yield _labelled("lost_events", text, "stage", sources.lost())
         text = "Whether a kernel hook is attached."
         yield _labelled("hook_attached", text, "hook", sources.hooks(), GaugeMetricFamily)
+        text = "Whether the programs and their ring outlive the agent."
+        yield _gauge("pinned", text, sources.pinned())
+        text = "Kills that only the kernel's log told; not in kills_total."
+        yield _counter("backfilled_kills", text, sources.backfilled())
         text = "Reports that standard output has not taken yet."
         yield _gauge("output_queue_bytes", text, sources.queued_bytes())
         text = "Connections to this page's server."

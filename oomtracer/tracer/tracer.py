@@ -123,6 +123,11 @@ class Tracer:
     def _pins(self) -> bool:
         return self.pin_path is not None and not self.pin_fault
 
+    @property
+    def is_pinned(self) -> bool:
+        """Whether what is in use stays in the kernel when this process ends."""
+        return self._pins and self._instance is not None
+
     def build(self) -> bytes:
         """What marks an instance as made with this object and these settings. Raises UnsupportedError."""
         return build_of(
@@ -192,6 +197,11 @@ class Tracer:
     def instance(self) -> str:
         """The name of the ring: 16 hexadecimal digits; empty while nothing is loaded."""
         return self._instance.name if self._instance else ""
+
+    @property
+    def attached_ns(self) -> int:
+        """When the instance in use was attached, by whichever process; nanoseconds of the boot clock."""
+        return self._instance.created_ns if self._instance else 0
 
     @property
     def baseline(self) -> Baseline | None:
