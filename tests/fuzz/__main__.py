@@ -119,7 +119,7 @@ def _dead(name: str, seed: int, folder: Path) -> dict[str, Failure]:
 
 
 def _tell(name: str, seed: int, failure: Failure) -> None:
-    data = smaller(TARGETS[name], failure) if failure.text else failure.data
+    data = smaller(TARGETS[name], failure) if failure.is_quick else failure.data
     path = FINDINGS / name / hashlib.sha256(data).hexdigest()[:12]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)

@@ -38,6 +38,13 @@ class Failure:
     data: bytes
     text: str
 
+    @property
+    def is_quick(self) -> bool:
+        """Whether it can be tried a thousand times, in the process that tells of it."""
+        return self.kind.startswith(
+            ("Assertion", "Type", "Value", "Key", "Index", "Attribute", "Unicode", "Overflow")
+        )
+
 
 @dataclass(slots=True)
 class Shard:
