@@ -25,11 +25,15 @@ class Ring:
 
     def take(self) -> list[OomKill]:
         """Everything that is in the ring, which is empty then."""
-        return [decode(record) for record in self._tracer._ring.read(limit=1 << 20)]
+        kills: list[OomKill] = []
+        while records := self._tracer.read().records:
+            kills += [decode(record.data) for record in records]
+        self._tracer.release()
+        return kills
 
     def detach(self) -> None:
         """Trace nothing any more; what was counted stays."""
-        self._tracer._object.detach()
+        self._tracer.stop()
 
 
 @contextmanager
