@@ -73,7 +73,6 @@ class Tracer:
         self._remains: list[Remains] = []
         self._before = Counted()
         self._counted = Counted()
-        self._told = Counted()
 
     def __enter__(self) -> Self:
         require_privileges()
@@ -189,8 +188,6 @@ class Tracer:
             if old := remains.read(limit=BATCH):
                 return Batch(remains.name, old)
         records = self._ring.read(limit=BATCH)
-        if len(records) < BATCH:
-            self._tell_losses()
         return Batch(self.instance, records)
 
     @property
@@ -232,18 +229,6 @@ class Tracer:
             await woken.wait()
         finally:
             loop.remove_reader(self._ring.fileno())
-
-    def _tell_losses(self) -> None:
-        count = self.counted()
-        if count.ring_full > self._told.ring_full:
-            logger.error("the ring was full: %d kills lost so far (raise --ring-size)", count.ring_full)
-        if count.unread > self._told.unread:
-            logger.error(
-                "%d kills were not recorded: nobody had read for %d days",
-                count.unread,
-                QUIET_AFTER_DAYS,
-            )
-        self._told = count
 
     def stop(self) -> None:
         """Detach what is not pinned: where nothing is, nothing more comes into the ring."""

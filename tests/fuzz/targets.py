@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from . import answer, cgroup, decision, podlist, record, report, ring, watch
+from . import answer, cgroup, decision, kmsg, podlist, record, report, ring, watch
 from .target import Target, target_of
 
 TARGETS: Final[dict[str, Target]] = {
@@ -18,5 +18,6 @@ TARGETS: Final[dict[str, Target]] = {
         target_of("answer", answer),
         target_of("decision", decision),
         target_of("report", report),
+        target_of("kmsg", kmsg),
     )
 }

@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,19 +14,13 @@ import pytest
 
 from oomtracer.kernel import facts
 from tests.kernel.kernel_log import KernelLog
+from tests.kernel.programs import loaded, wait_for_none_but
+from tests.kernel.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 MIB = 1 << 20
-
-
-def wait_until(condition: Callable[[], bool], what: str, deadline_seconds: float = 30) -> None:
-    """Wait for a condition, with a deadline."""
-    deadline = time.monotonic() + deadline_seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {deadline_seconds} s: {what}"
-        time.sleep(0.005)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -139,6 +132,23 @@ def make_cgroup() -> Iterator[CgroupMaker]:
     maker = CgroupMaker()
     yield maker
     maker.remove_all()
+
+
+@pytest.fixture
+def bpffs(tmp_path: Path) -> Iterator[Path]:
+    """A bpffs for one test; whatever is pinned there goes with it."""
+    path, before = tmp_path / "bpf", loaded()
+    path.mkdir()
+    subprocess.run(["mount", "-t", "bpf", "-o", "mode=0700", "bpf", path], check=True)
+    yield path
+    subprocess.run(["umount", path], check=True)
+    wait_for_none_but(before)
+
+
+@pytest.fixture
+def pin_path(bpffs: Path) -> Path:
+    """Where to pin; not there yet."""
+    return bpffs / "oomtracer"
 
 
 @pytest.fixture

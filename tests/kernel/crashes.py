@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 from tests.conftest import one_at_a_time
 from tests.kernel.agent import COMMAND, run_oomtracer
-from tests.kernel.conftest import CgroupMaker, compile_victim, wait_until
+from tests.kernel.conftest import CgroupMaker, compile_victim
 from tests.kernel.kernel_log import KernelLog
 from tests.kernel.test_storm import STORM_BYTES, STORM_LIMIT_BYTES, kernel_kills
+from tests.kernel.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.kernel.conftest import Cgroup
@@ -98,6 +99,7 @@ def crash(
 ) -> Crashes:
     """Run so many cycles, then one life to its proper end, and count."""
     dice, result, log, before = random.Random(seed), Crashes(), KernelLog(), kernel_kills()
+    since_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     cgroup.limit(STORM_LIMIT_BYTES)
     for cycle in range(cycles):
         kills = dice.randint(1, MOST_KILLS)
@@ -116,8 +118,9 @@ def crash(
     _end_properly(agent, result)
     log.close()
     result.kernel_kills = kernel_kills() - before
-    result.told = Counter(each["id"] for each in agent.told())
-    kept = agent.history()
+    # What the log had from before, it has told as well.
+    result.told = Counter(each["id"] for each in agent.told() if each["boot_time_ns"] > since_ns)
+    kept = [each for each in agent.history() if each["boot_time_ns"] > since_ns]
     result.kept = Counter(each["id"] for each in kept)
     result.kept_pids = Counter(each["victim"]["pid"] for each in kept)
     return result

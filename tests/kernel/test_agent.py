@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.kernel.agent import COMMAND, Agent, get, metric, run_oomtracer
-from tests.kernel.conftest import MIB, wait_until
+from tests.kernel.conftest import MIB
 from tests.kernel.test_storm import serving_port
+from tests.kernel.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.kernel.conftest import CgroupMaker, Grow

@@ -8,7 +8,7 @@ import platform
 import pytest
 
 from tests.kernel.agent import run_oomtracer, with_mounts
-from tests.kernel.test_privileges import loaded, wait_for_none_but
+from tests.kernel.programs import loaded, wait_for_none_but
 
 
 def test_check_says_what_this_machine_has() -> None:

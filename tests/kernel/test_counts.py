@@ -11,9 +11,10 @@ import pytest
 from oomtracer.audit import UNSEEN, Audit, Baseline, Counters, Processed, Reading
 from oomtracer.events import Outcome
 from oomtracer.kernel import facts
-from tests.kernel.conftest import MIB, wait_until
+from tests.kernel.conftest import MIB
 from tests.kernel.ring import KIB, unread_ring
 from tests.kernel.test_storm import STORM_BYTES, STORM_LIMIT_BYTES, kernel_kills
+from tests.kernel.waiting import wait_until
 
 if TYPE_CHECKING:
     from oomtracer.events import OomKill

@@ -13,32 +13,14 @@ from oomtracer.libbpf import BpfMap
 from tests.kernel.agent import with_mounts
 from tests.kernel.conftest import MIB
 from tests.kernel.pinned import Loader, copy_as_another_build, instances, pids
-from tests.kernel.test_privileges import loaded, wait_for_none_but
+from tests.kernel.programs import loaded, wait_for_none_but
 from tests.kernel.test_storm import kernel_kills
 from tests.kernel.variants import TRACEFS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.kernel.conftest import Cgroup, CgroupMaker, Grow
-
-
-@pytest.fixture
-def bpffs(tmp_path: Path) -> Iterator[Path]:
-    """A bpffs for one test; whatever is pinned there goes with it."""
-    path, before = tmp_path / "bpf", loaded()
-    path.mkdir()
-    subprocess.run(["mount", "-t", "bpf", "-o", "mode=0700", "bpf", path], check=True)
-    yield path
-    subprocess.run(["umount", path], check=True)
-    wait_for_none_but(before)
-
-
-@pytest.fixture
-def pin_path(bpffs: Path) -> Path:
-    """Where to pin; not there yet."""
-    return bpffs / "oomtracer"
 
 
 @pytest.fixture

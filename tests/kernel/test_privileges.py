@@ -5,14 +5,14 @@ from __future__ import annotations
 import platform
 import re
 import signal
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.kernel.agent import Agent, get, metric, run_oomtracer
-from tests.kernel.conftest import MIB, wait_until
+from tests.kernel.conftest import MIB
+from tests.kernel.programs import loaded, wait_for_none_but
 from tests.kernel.variants import PROBES
 
 if TYPE_CHECKING:
@@ -29,18 +29,6 @@ def with_only(*capabilities: str) -> list[str]:
     """A command prefix that leaves root with no other capabilities than these."""
     kept = "".join(f",+{capability}" for capability in capabilities)
     return ["setpriv", f"--bounding-set=-all{kept}", f"--inh-caps=-all{kept}"]
-
-
-def loaded() -> set[str]:
-    """The ids of our programs in the kernel."""
-    programs = subprocess.run(["bpftool", "prog", "show"], capture_output=True, text=True, check=True).stdout
-    names = "mark_victim_|signal_generat|out_of_memory_"
-    return set(re.findall(rf"^(\d+): .* name (?:{names})", programs, re.MULTILINE))
-
-
-def wait_for_none_but(before: set[str]) -> None:
-    """The kernel frees programs a little after the last descriptor is closed."""
-    wait_until(lambda: loaded() <= before, "our programs are gone")
 
 
 def test_it_leaves_nothing_behind(make_cgroup: CgroupMaker, grow: Grow) -> None:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.kernel.agent import COMMAND, Agent, get, metric, run_oomtracer, with_mounts
-from tests.kernel.conftest import Cgroup, wait_until
+from tests.kernel.conftest import Cgroup
 from tests.kernel.test_storm import serving_port
+from tests.kernel.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path

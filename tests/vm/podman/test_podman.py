@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.kernel.agent import Agent
-from tests.kernel.conftest import wait_until
 from tests.kernel.test_reports import assert_agrees
+from tests.kernel.waiting import wait_until
 from tests.vm.containers import GROW, LIMIT_BYTES, run
 
 if TYPE_CHECKING:

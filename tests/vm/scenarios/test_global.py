@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.kernel.agent import Agent, Report, get, metric
-from tests.kernel.conftest import MIB, Cgroup, wait_until
+from tests.kernel.conftest import MIB, Cgroup
 from tests.kernel.test_reports import assert_agrees
 from tests.kernel.test_storm import kernel_kills, serving_port
 from tests.kernel.variants import PROBES
+from tests.kernel.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.kernel.conftest import CgroupMaker, Grow

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.kernel.conftest import kernel_log, victim, wait_until
+from tests.kernel.conftest import kernel_log, victim
+from tests.kernel.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.kernel.agent import Agent
-from tests.kernel.conftest import MIB, wait_until
+from tests.kernel.conftest import MIB
 from tests.kernel.test_reports import assert_agrees
 from tests.kernel.test_storm import kernel_kills
+from tests.kernel.waiting import wait_until
 from tests.vm.systemd.conftest import show, start_until_killed, systemctl
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ import pytest
 
 from oomtracer.kernel.privileges import Capability
 from tests.kernel.agent import parse_report
-from tests.kernel.conftest import MIB, wait_until
+from tests.kernel.conftest import MIB
 from tests.kernel.test_reports import assert_agrees
+from tests.kernel.waiting import wait_until
 from tests.vm.systemd.conftest import show, start_until_killed, systemctl
 
 if TYPE_CHECKING:
