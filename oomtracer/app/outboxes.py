@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from oomtracer.kernel import facts
@@ -10,7 +11,7 @@ from oomtracer.pipeline import Naming, Ways
 from oomtracer.sinks import Sink
 from oomtracer.sinks.ages import Ages
 from oomtracer.sinks.kube_events import EventSink
-from oomtracer.sinks.mark import MarkSink
+from oomtracer.sinks.mark import MarkSink, boot_clock
 
 if TYPE_CHECKING:
     from oomtracer.journal import Delivery, Journal, PendingReport
@@ -20,17 +21,24 @@ if TYPE_CHECKING:
 class Outboxes:
     """The outboxes of marks and Events; without a journal there are none."""
 
-    def __init__(self, journal: Journal | None) -> None:
-        boot_id = facts.boot_id()
+    def __init__(
+        self,
+        journal: Journal | None,
+        *,
+        boot_id: str | None = None,
+        boot_clock: Callable[[], float] = boot_clock,
+        unix_clock: Callable[[], float] = time.time,
+    ) -> None:
+        boot_id = boot_id or facts.boot_id()
         self.keeps = journal is not None
-        self.ages = Ages(boot_id)
+        self.ages = Ages(boot_id, boot_clock=boot_clock, unix_clock=unix_clock)
         self.marks: MarkTable | None = None
         self.events: EventTable | None = None
         if journal is not None:
             # Imported here: who has no journal does without SQLite.
             from oomtracer.journal.outbox import EventTable, MarkTable, Moments
 
-            moments = Moments(boot_id)
+            moments = Moments(boot_id, boot_clock=boot_clock, unix_clock=unix_clock)
             self.marks = MarkTable(journal.submit, moments)
             self.events = EventTable(journal.submit, moments)
 
