@@ -75,10 +75,14 @@ class SlowJournal:
             if not answer.done():
                 answer.set_result(result)
 
-    def crash(self) -> None:
-        """Forget what is not committed, and take nothing more."""
+    def hang(self) -> None:
+        """Answer nothing any more."""
         self._is_dead = True
         self._waiting.clear()
+
+    def crash(self) -> None:
+        """Forget what is not committed, and take nothing more."""
+        self.hang()
         self._connection.close()
 
     def close(self) -> None:
@@ -187,6 +191,7 @@ class Agent:
     async def _read_ring(self) -> None:
         ring = self._node.ring
         while True:
+            self._node.killed.clear()
             if batch := list(ring):
                 rows = [ReportRow(report=each, pending=Owed.MARK | Owed.EVENT) for each in batch]
                 added = await self._journal.submit(lambda each, rows=rows: add(each, rows))
@@ -194,7 +199,12 @@ class Agent:
                 for report, is_new in zip(batch, added, strict=True):
                     if is_new:
                         self.naming.emit(report)
-            await asyncio.sleep(0.05)
+            if not ring:
+                await self._node.killed.wait()
+
+    def hang_journal(self) -> None:
+        """Let the disk take nothing any more."""
+        self._journal.hang()
 
     async def stop(self) -> None:
         """End as at SIGTERM."""
@@ -242,6 +252,7 @@ class Node:
         self.dice = dice
         self.boot_id = BOOT
         self.ring: list[OomReport] = []
+        self.killed = asyncio.Event()
         self.marks: list[tuple[float, str]] = []
         self.dropped: Counter[str] = Counter()
         self.marked: Counter[tuple[str, str]] = Counter()
@@ -271,6 +282,7 @@ class Node:
         for _ in range(processes):
             self._kills += 1
             self.ring.append(self._report(metadata, self._kills, incident=first + 1))
+        self.killed.set()
         self.in_pod[metadata["name"]] += 1
         self.on_node += 1
 

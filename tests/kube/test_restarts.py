@@ -167,3 +167,263 @@ def test_nothing_is_lost_or_doubled_whatever_comes_together(seed):
             check(node)
 
     run_virtual(main())
+
+
+def test_a_restart_loop_never_exceeds_the_budget():
+    """Agents that die every few seconds, before or after their mark is sent: of all pods one is marked, then one more."""
+
+    async def main():
+        async with machine(marking=ONE_MARK, pods=PODS, seed=3) as node:
+            for round_ in range(30):
+                await node.start()
+                node.kill(round_ % 5)
+                await asyncio.sleep(node.dice.uniform(0.0, 0.4))
+                await (node.crash() if node.dice.random() < 0.8 else node.stop())
+            await node.start()
+            await asyncio.sleep(30.0)
+            assert len(node.marks) == 1
+            await asyncio.sleep(600.0)
+            node.kill(5)
+            await node.settle()
+            await node.stop()
+            check(node, marked={node.marks[0][1], "shop-5"})
+
+    run_virtual(main())
+
+
+def test_a_mark_whose_answer_no_agent_saw_is_ours():
+    """The pod carries it: it counts as made, has its Event, and has spent the budget."""
+
+    async def main():
+        async with machine(marking=ONE_MARK, pods=PODS) as node:
+            fault = node.server.fail(Truncated(20), method="PATCH", path="/pods/")
+            await node.start()
+            await asyncio.sleep(1.0)
+            node.kill(0)
+            await node.server.until(lambda: node.marks)
+            await node.crash()
+            fault.remove()
+            node.kill(1)
+            await node.start()
+            await node.settle()
+            assert +node.agent.marks.counts.marked == {APPLIED: 1, ("skipped", "budget_spent"): 1}
+            await node.stop()
+            check(node, marked={"shop-0"})
+
+    run_virtual(main())
+
+
+def test_a_mark_that_was_not_made_is_made_by_the_next_agent():
+    """Sent without effect and not answered: the next agent sends it again, without deciding anew."""
+
+    async def main():
+        async with machine(marking=ONE_MARK, pods=PODS) as node:
+            fault = node.server.fail(Hang(), method="PATCH", path="/pods/")
+            await node.start()
+            await asyncio.sleep(1.0)
+            node.kill(0)
+            await node.server.until(lambda: fault.hits)
+            await node.crash()
+            fault.remove()
+            node.kill(1)
+            await node.start()
+            await node.settle()
+            await node.stop()
+            check(node, marked={"shop-0"})
+
+    run_virtual(main())
+
+
+def test_what_is_kept_at_the_end_is_no_error(caplog):
+    """Marks and Events that an outage holds back are pending for the next start, and the log says how many."""
+    caplog.set_level(logging.INFO)
+
+    async def main():
+        async with machine(marking=MARKING, pods=PODS) as node:
+            await node.start()
+            await asyncio.sleep(2.0)
+            node.server.fail(503, method="PATCH")
+            node.server.fail(503, method="POST")
+            for number in range(3):
+                node.kill(number)
+            await asyncio.sleep(10.0)
+            await node.stop()
+            assert not +node.dropped
+            assert node.marked["error", "not_delivered"] == 0
+            assert node.owed() == 3
+            node.server.heal()
+            await node.start()
+            await node.settle()
+            await node.stop()
+            check(node)
+
+    run_virtual(main())
+    told = [record.getMessage() for record in caplog.records]
+    assert "stopping: 3 pending marks are kept for the next start" in told
+    assert "stopping: 4 pending Events are kept for the next start" in told
+
+
+def test_an_incident_that_was_told_is_not_told_by_the_next_agent():
+    """Processes of a run of the OOM killer that are stored after a restart are late, and counted so."""
+
+    async def main():
+        async with machine(marking=MARKING, pods=PODS) as node:
+            await node.start()
+            node.kill(0, processes=5)
+            rest = [node.ring.pop() for _ in range(2)]
+            await node.settle()
+            await node.crash()
+            node.ring += rest
+            await node.start()
+            await node.settle()
+            await node.stop()
+            assert node.counted("ProcessOOMKilled") == {"shop-0": 1}
+            assert node.counted("NodeOOMKilled") == {"node-1": 1}
+            # Each of both processes, for the pod and for the node.
+            assert +node.dropped == {"late": 4}
+            assert node.owed() == 0
+
+    run_virtual(main())
+
+
+def test_a_crash_before_an_incident_is_complete_tells_all_of_it():
+    """What an agent had gathered is gathered again."""
+
+    async def main():
+        async with machine(marking=MARKING, pods=PODS) as node:
+            await node.start()
+            await asyncio.sleep(2.0)
+            node.kill(0, processes=3)
+            await asyncio.sleep(0.3)
+            await node.crash()
+            await node.start()
+            await asyncio.sleep(MAX_SETTLE_S)
+            await node.settle()
+            await node.stop()
+            check(node)
+            [event] = [each for each in node.server.events if each["reason"] == "ProcessOOMKilled"]
+            assert " and 2 more processes were killed" in event["note"]
+
+    run_virtual(main())
+
+
+def test_an_outage_of_most_of_an_hour_costs_no_event():
+    """Whether the agent lives through it or not; marks are too old by then."""
+
+    async def main():
+        async with machine(marking=MARKING, pods=PODS) as node:
+            await node.start()
+            await asyncio.sleep(2.0)
+            back = refuse(node)
+            for number in range(3):
+                node.kill(number)
+            await asyncio.sleep(1_000.0)
+            await node.stop()
+            node.kill(3)
+            await node.start()
+            await asyncio.sleep(1_000.0)
+            await node.crash()
+            await node.start()
+            await asyncio.sleep(WAIT_S - 2_000.0 - 60.0)
+            await back()
+            await node.settle()
+            await node.stop()
+            check(node, marked=set())
+
+    run_virtual(main())
+
+
+def test_what_nobody_could_be_told_for_an_hour_is_given_up_and_counted():
+    """Nothing is owed for ever, whether an agent waited with it or none was there."""
+
+    async def main():
+        async with machine(marking=MARKING, pods=PODS) as node:
+            await node.start()
+            await asyncio.sleep(2.0)
+            back = refuse(node)
+            node.kill(0)
+            await asyncio.sleep(30.0)
+            await node.stop()
+            node.kill(1)
+            await asyncio.sleep(WAIT_S)
+            await node.start()
+            await back()
+            await node.settle()
+            await node.stop()
+            assert node.server.events == []
+            assert +node.dropped == {"expired": 4}
+            assert node.owed() == 0
+            await node.start()
+            await asyncio.sleep(2.0)
+            node.kill(2)
+            node.server.refuse()
+            node.server.drop_connections()
+            await node.settle(within_s=2 * WAIT_S)
+            await node.stop()
+            assert +node.dropped == {"expired": 4, "unreachable": 2}
+            assert node.owed() == 0
+
+    run_virtual(main())
+
+
+def test_after_a_restart_of_the_node_kills_are_told_and_mark_nothing():
+    """Whatever held memory then is gone; that it was killed is still worth a word."""
+
+    async def main():
+        async with machine(marking=MARKING, pods=PODS) as node:
+            await node.start()
+            await asyncio.sleep(2.0)
+            back = refuse(node)
+            node.kill(0)
+            await asyncio.sleep(5.0)
+            await node.crash()
+            await back()
+            node.boot_id = "another"
+            await node.start()
+            await node.settle()
+            await node.stop()
+            assert +node.marked == {("skipped", "node_restarted"): 1}
+            check(node, marked=set())
+
+    run_virtual(main())
+
+
+def test_events_of_one_pod_are_created_in_the_order_of_its_kills():
+    """Over agents that come and go while the API server takes one write in three."""
+
+    async def main():
+        async with machine(marking=MARKING, pods=PODS, seed=1) as node:
+            dice = random.Random(1)
+            node.server.fail(503, method="POST", when=lambda _: dice.random() < 0.7)
+            await node.start()
+            for number in range(10):
+                node.kill(0)
+                await asyncio.sleep(400.0 if number % 2 else 1.0)
+                await (node.crash() if number % 3 else node.stop())
+                await node.start()
+            await node.settle()
+            await node.stop()
+            created = [each for each in node.server.events if each["reason"] == "ProcessOOMKilled"]
+            times = [each["eventTime"] for each in created]
+            assert len(times) > 4
+            assert times == sorted(times)
+            check(node)
+
+    run_virtual(main())
+
+
+def test_a_journal_that_does_not_answer_holds_no_mark_up():
+    """A mark waits a second for its row, then it is made without."""
+
+    async def main():
+        async with machine(marking=MARKING, pods=PODS) as node:
+            await node.start()
+            await asyncio.sleep(2.0)
+            node.kill(0)
+            await asyncio.sleep(0.1)
+            node.agent.hang_journal()
+            killed_s = now()
+            await node.server.until(lambda: node.marks, timeout_s=5.0)
+            assert now() - killed_s < 2.0
+
+    run_virtual(main())
