@@ -39,7 +39,8 @@ def from_text(text: str) -> OomReport:
 
 def _keys(value: Any) -> dict[str, Any]:
     """What json asks for where it meets a dataclass. Tuples and str enums it knows."""
-    return {name: getattr(value, name) for name in _names(type(value))}
+    kind: type = type(value)
+    return {name: getattr(value, name) for name in _names(kind)}
 
 
 @cache
