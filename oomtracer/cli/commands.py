@@ -9,7 +9,7 @@ import typer
 
 from oomtracer import __version__
 from oomtracer.cli import flags
-from oomtracer.cli.streams import tell
+from oomtracer.cli.streams import reader_may_leave, tell
 from oomtracer.config import (
     Config,
     KubernetesMode,
@@ -151,6 +151,30 @@ def selftest(
 
     result = test.selftest(disabled_hooks=hook_names(disable_hook))
     tell(test.as_json(result) if output is OutputFormat.JSON else test.as_text(result))
+
+
+@cli.command(short_help="Show the kills that the journal of `run --state-dir` holds.")
+def history(  # noqa: PLR0913 - one parameter for each flag
+    *,
+    state_dir: flags.HistoryStateDir = "/var/lib/oomtracer",
+    since: flags.Since = "",
+    until: flags.Until = "",
+    pod: flags.Pod = "",
+    unit: flags.Unit = "",
+    scope: flags.ScopeFlag = None,
+    limit: flags.Limit = None,
+    output: flags.HistoryOutput = flags.TableFormat.AUTO,
+    log_level: flags.Level = LogLevel.WARNING,
+) -> None:
+    """Show the kills that the journal of `run --state-dir` holds, the oldest first, while the agent runs or not."""
+    log_to_stderr(log_level.value)
+    from oomtracer import history as command
+
+    wanted = command.to_wanted(since=since, until=until, pod=pod, unit=unit, scope=scope, limit=limit)
+    is_auto = output is flags.TableFormat.AUTO
+    as_json = output is flags.TableFormat.JSON or (is_auto and not sys.stdout.isatty())
+    with reader_may_leave():
+        command.history(state_dir, wanted, tell, as_json=as_json)
 
 
 @cli.command(short_help="Remove the marks that `run` has put on pods.")

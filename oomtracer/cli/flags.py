@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
 from oomtracer.config import KubernetesMode, LogLevel, MarkOn, OnUnsupported, OutputFormat, PodMetrics
+from oomtracer.events import Scope
+
+
+class TableFormat(StrEnum):
+    """How a list is written to standard output; ``auto`` is a table on a terminal, else JSON."""
+
+    AUTO = "auto"
+    TABLE = "table"
+    TEXT = "text"
+    """The same, for who has set OOMTRACER_OUTPUT for all commands."""
+    JSON = "json"
 
 
 def _flag(text: str, variable: str, *names: str, others: tuple[str, ...] = ()) -> Any:
@@ -110,3 +122,14 @@ PodName = Annotated[str, _flag("Name of the pod that the agent runs in.", "POD_N
 PodNamespace = Annotated[
     str, _flag("Its namespace; empty: that of the pod's service account.", "POD_NAMESPACE")
 ]
+
+HistoryOutput = Annotated[
+    TableFormat, _flag("A table (text is the same), or one JSON object a line as `run` writes it.", "OUTPUT")
+]
+HistoryStateDir = Annotated[str, _flag("Directory of the agent's journal.", "STATE_DIR")]
+Since = Annotated[str, _flag("Only kills since then: 2h ago, 2026-03-01, or 2026-03-01T12:00:00Z.", "SINCE")]
+Until = Annotated[str, _flag("Only kills before then.", "UNTIL")]
+Pod = Annotated[str, _flag("Only kills in this pod: name, namespace/name, or uid.", "POD")]
+Unit = Annotated[str, _flag("Only kills in this systemd unit, such as nginx.service.", "UNIT")]
+ScopeFlag = Annotated[Scope | None, _flag("Only kills of this scope.", "SCOPE")]
+Limit = Annotated[int | None, _flag("Only so many, the newest.", "LIMIT")]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from oomtracer.errors import OutputError, UsageError, errno_name
 
@@ -17,6 +18,16 @@ def tell(text: str) -> None:
     except OSError as error:
         to_null(1)
         raise OutputError(f"cannot write to stdout: {errno_name(error.errno or 0)}") from error
+
+
+@contextmanager
+def reader_may_leave() -> Iterator[None]:
+    """End quietly what is inside once nobody reads standard output any more, as ``head`` does."""
+    try:
+        yield
+    except OutputError as error:
+        if not isinstance(error.__cause__, BrokenPipeError):
+            raise
 
 
 def to_null(fd: int) -> None:

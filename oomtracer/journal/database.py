@@ -25,6 +25,7 @@ _WAL_BYTES = 4 << 20
 _BUSY_S = 1.0
 _CACHE_KIB = 256
 _STATEMENTS = 32
+_LEAST_BYTES = 512
 
 
 class Database:
@@ -74,8 +75,8 @@ class Database:
             os.close(fd)
 
     def _opened_or_fresh(self) -> sqlite3.Connection:
-        if self._is_truncated_to_nothing():
-            self._put_aside("corrupt", "is empty")
+        if self._is_cut_off():
+            self._put_aside("corrupt", "is cut off")
         try:
             return self._opened()
         except _NotOursError as error:
@@ -86,10 +87,11 @@ class Database:
             self.condemn(str(error))
         return self._opened()
 
-    def _is_truncated_to_nothing(self) -> bool:
-        # Without a log beside it, it is one whose maker was killed before the first byte: nothing is in it.
-        wal = Path(f"{self.path}-wal")
-        return self.path.exists() and not self.path.stat().st_size and wal.exists() and wal.stat().st_size > 0
+    def _is_cut_off(self) -> bool:
+        """Whether it is shorter than any database: SQLite would take it for a new one."""
+        size_bytes = _size(self.path)
+        # An empty one without a log is of an agent that was killed before the first byte: nothing is lost.
+        return 0 < size_bytes < _LEAST_BYTES or (size_bytes == 0 and _size(Path(f"{self.path}-wal")) > 0)
 
     def _opened(self) -> sqlite3.Connection:
         # SQLite gives the log and the index the permissions of the file.
@@ -123,6 +125,8 @@ class Database:
         if schema.is_blank(connection):
             schema.create(connection)
         found = schema.migrate(connection, migrations=self._migrations, version=self._version)
+        if missing := _lacks(connection):
+            raise _damaged(f"no column {missing} is in it")
         connection.execute("COMMIT")
         if found != self._version and not blank:
             logger.info("%s was of version %d, and is of version %d now", self.path, found, self._version)
@@ -179,6 +183,7 @@ class _NotOursError(Exception):
 
 def configure(connection: sqlite3.Connection) -> None:
     """Set what holds for this connection, and the log mode of the file."""
+    connection.text_factory = decoded
     for pragma in (
         "journal_mode = WAL",
         "synchronous = NORMAL",
@@ -190,6 +195,11 @@ def configure(connection: sqlite3.Connection) -> None:
         "temp_store = MEMORY",
     ):
         connection.execute(f"PRAGMA {pragma}").fetchall()
+
+
+def decoded(text: bytes) -> str:
+    """Text of a file that may be damaged."""
+    return text.decode("utf-8", "replace")
 
 
 def stand_in() -> sqlite3.Connection:
@@ -214,6 +224,25 @@ def _check(connection: sqlite3.Connection, at_most_s: float = CHECK_AT_MOST_S) -
         timer.cancel()
         timer.join()
     if found != "ok":
-        damaged = sqlite3.DatabaseError(found)
-        damaged.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-        raise damaged
+        raise _damaged(found)
+
+
+def _lacks(connection: sqlite3.Connection) -> str:
+    new = stand_in()
+    try:
+        return ", ".join(sorted(f"{table}.{column}" for table, column in schema.lacks(connection, new)))
+    finally:
+        new.close()
+
+
+def _damaged(what: str) -> sqlite3.DatabaseError:
+    error = sqlite3.DatabaseError(what)
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -92,14 +92,14 @@ class Retention:
         removed = self._remove(
             connection,
             "age",
-            "boot_id = ? AND boot_time_ns < ? AND pending = 0 ORDER BY time_us, n",
+            "boot_id = ? AND boot_time_ns < ? AND pending = 0 ORDER BY boot_time_ns",
             (self._boot_id, self._boot_ns() - self._max_age_ns),
         )
         if self._boot_ns() - self._steady_since_ns >= _STEADY_NS:
             removed += self._remove(
                 connection,
                 "age",
-                "boot_id != ? AND time_us < ? AND pending = 0 ORDER BY time_us, n",
+                "+boot_id != ? AND time_us < ? AND pending = 0 ORDER BY time_us",
                 (self._boot_id, (self._wall_ns() - self._max_age_ns) // 1000),
             )
         return removed >= _STEP_ROWS
@@ -120,8 +120,9 @@ class Retention:
         """Give pages back to the file system where the file has more of them than it may."""
         page_bytes, pages, free = _pages(connection)
         excess = min(pages - self._max_bytes // page_bytes, free)
-        if excess > 0:
-            connection.execute(f"PRAGMA incremental_vacuum({min(excess, _STEP_ROWS)})").fetchall()
+        for _ in range(min(excess, _STEP_ROWS)):
+            # One by one: the module steps a statement that returns nothing only once.
+            connection.execute("PRAGMA incremental_vacuum(1)")
         return excess > _STEP_ROWS
 
     def _remove(

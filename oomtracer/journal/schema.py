@@ -47,7 +47,8 @@ TABLES = (
         report TEXT NOT NULL
     )""",
     "CREATE INDEX reports_by_time ON reports (time_us, n)",
-    "CREATE INDEX reports_by_share ON reports (share, n)",
+    "CREATE INDEX reports_by_boot ON reports (boot_id, boot_time_ns)",
+    "CREATE INDEX reports_by_share ON reports (share, n) WHERE pending = 0",
     "CREATE INDEX reports_owed ON reports (n) WHERE pending != 0",
 )
 
@@ -82,6 +83,20 @@ def migrate(
     return found
 
 
+def lacks(connection: sqlite3.Connection, like: sqlite3.Connection) -> set[tuple[str, str]]:
+    """The columns, as (table, column), that a new journal has and this one has not."""
+    return _columns(like) - _columns(connection)
+
+
+def _columns(connection: sqlite3.Connection) -> set[tuple[str, str]]:
+    return set(
+        connection.execute(
+            "SELECT tables.name, columns.name FROM sqlite_master AS tables, pragma_table_info(tables.name) AS columns"
+            " WHERE tables.type = 'table'"
+        )
+    )
+
+
 def version_of(connection: sqlite3.Connection) -> int:
     """The version of its tables."""
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
@@ -99,11 +114,15 @@ def is_blank(connection: sqlite3.Connection) -> bool:
 
 
 def take_in(connection: sqlite3.Connection) -> int:
-    """Add the reports of the attached database ``older`` that are not here; tell how many.
+    """Add what the attached database ``older`` has and this one has not; tell how many reports.
 
-    Deliveries that were owed are not taken up again: days may have passed, and the mark's and the Event's time with
-    them.
+    Deliveries that were owed are not taken up again: days may have passed, and the time of the mark and of the
+    Event with them.
     """
+    connection.execute(
+        "INSERT OR IGNORE INTO main.records (ring, seq, record)"
+        " SELECT ring, seq, record FROM older.records WHERE done = 0 ORDER BY n"
+    )
     columns = [row[1] for row in connection.execute("PRAGMA table_info(reports)")]
     same = ", ".join(name for name in columns if name not in ("n", "pending"))
     return connection.execute(

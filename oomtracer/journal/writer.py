@@ -138,11 +138,10 @@ class Writer:
                 each.attempt(self._place())
         except _TROUBLES:
             self._to_stand_in(operations)
-        # Only what is settled counts as answered when the backlog is gone through again.
-        for each in operations:
-            each.settle()
         if self.backlog.add(operations):
             self._forget_scratch()
+        for each in operations:  # before the disk is tried, which may take its time
+            each.settle()
         if self._clock() >= self._tried_s + RETRY_AT_MOST_EVERY_S:
             self._retry()
 
@@ -204,6 +203,8 @@ class Writer:
         self._drop_connections()
         if is_corrupt(error):
             self._condemn(error)
+        # So that the file system can be unmounted and another be mounted in its place.
+        self._database.directory.release()
 
     def _condemn(self, error: BaseException) -> None:
         with suppress(OSError):

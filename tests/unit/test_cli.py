@@ -62,7 +62,7 @@ def test_help_lists_every_command():
     done = oomtracer("--help")
     assert done.returncode == 0
     listed = done.stdout.partition("Commands:")[2].split()
-    assert set(COMMANDS) == {"run", "check", "selftest", "unmark", "version"} <= set(listed)
+    assert set(COMMANDS) == {"run", "check", "selftest", "history", "unmark", "version"} <= set(listed)
 
 
 def test_version():
