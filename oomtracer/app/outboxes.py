@@ -15,7 +15,8 @@ from oomtracer.sinks.mark import MarkSink, boot_clock
 
 if TYPE_CHECKING:
     from oomtracer.journal import Delivery, Journal, PendingReport
-    from oomtracer.journal.outbox import EventTable, MarkTable
+    from oomtracer.journal.event_table import EventTable
+    from oomtracer.journal.mark_table import MarkTable
 
 
 class Outboxes:
@@ -36,7 +37,9 @@ class Outboxes:
         self.events: EventTable | None = None
         if journal is not None:
             # Imported here: who has no journal does without SQLite.
-            from oomtracer.journal.outbox import EventTable, MarkTable, Moments
+            from oomtracer.journal.event_table import EventTable
+            from oomtracer.journal.mark_table import MarkTable
+            from oomtracer.journal.outbox import Moments
 
             moments = Moments(boot_id, boot_clock=boot_clock, unix_clock=unix_clock)
             self.marks = MarkTable(journal.submit, moments)

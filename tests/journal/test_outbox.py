@@ -9,7 +9,9 @@ import pytest
 from oomtracer.deliveries import RememberedMark, RememberedSeries, Told
 from oomtracer.events import Owner
 from oomtracer.journal import Delivery
-from oomtracer.journal.outbox import MOST_MARKS, MOST_SERIES, MOST_TOLD, EventTable, MarkTable, Moments
+from oomtracer.journal.event_table import MOST_SERIES, MOST_TOLD, EventTable
+from oomtracer.journal.mark_table import MOST_MARKS, MarkTable
+from oomtracer.journal.outbox import Moments
 from oomtracer.journal.reports import owed
 from tests.unit.builders import BOOT_ID
 from tests.unit.pipes import run
