@@ -22,6 +22,7 @@ from agent import BenchError, environment
 from cluster import measure_cluster
 from cluster_table import cluster_rows
 from context import Context
+from journal import journal_rows, measure_journal
 from kills import Victims
 from measure import measure
 from plan import FULL, FULL_CLUSTER, QUICK, QUICK_CLUSTER
@@ -51,11 +52,15 @@ def main() -> None:
         )
         storms = min(os.cpu_count() or 1, MOST_STORMS)
         victims = stack.enter_context(Victims(folder, storms=storms))
-        if flags.only != "cluster":
+        if flags.only in (None, "journal"):
+            journal = measure_journal(plan.journal_batches, context)
+            document |= {"plan": asdict(plan), "journal_results": asdict(journal)}
+            table += journal_rows(journal)
+        if flags.only in (None, "host"):
             host = measure(plan, context, victims)
             document |= {"plan": asdict(plan), "results": asdict(host)}
             table += rows(host)
-        if flags.only != "host":
+        if flags.only in (None, "cluster"):
             cluster = measure_cluster(cluster_plan, context, victims.program)
             document |= {"cluster_plan": asdict(cluster_plan), "cluster_results": asdict(cluster)}
             table += cluster_rows(cluster)
@@ -68,7 +73,7 @@ def main() -> None:
 def _flags() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench ARGS=...", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few runs, to see that it works")
-    parser.add_argument("--only", choices=("host", "cluster"), help="one half of it")
+    parser.add_argument("--only", choices=("host", "cluster", "journal"), help="one part of it")
     parser.add_argument("--starts", type=int, metavar="N", help=f"starts of each kind [{FULL.starts}]")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers here, too")
     parser.add_argument(

@@ -15,6 +15,7 @@ class Plan:
     idle_seconds: float
     settle_seconds: float
     """What a process is given to come to rest before its memory is read."""
+    journal_batches: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +37,12 @@ class ClusterPlan:
     settle_seconds: float
 
 
-FULL = Plan(starts=10, paced_kills=200, storm_kills=1000, idle_seconds=5, settle_seconds=1)
-QUICK = Plan(starts=2, paced_kills=20, storm_kills=100, idle_seconds=1, settle_seconds=0.2)
+FULL = Plan(
+    starts=10, paced_kills=200, storm_kills=1000, idle_seconds=5, settle_seconds=1, journal_batches=300
+)
+QUICK = Plan(
+    starts=2, paced_kills=20, storm_kills=100, idle_seconds=1, settle_seconds=0.2, journal_batches=20
+)
 FULL_CLUSTER = ClusterPlan(
     starts=4,
     pods=110,

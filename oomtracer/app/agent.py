@@ -61,6 +61,7 @@ class _App:
             pin_path=config.pin_path,
         )
         self._journal: Journal | None = None
+        self._book: JournalBook | None = None
         self._metrics: Metrics | None = None
         self._cluster: ClusterHalf | None = None
         self._tracing: Tracing | None = None
@@ -155,10 +156,12 @@ class _App:
     async def _trace(self) -> None:
         # Attached already: what is killed while the symbols are read waits in the ring.
         self._boot_id = facts.boot_id()
+        if self._journal and self._config.state:
+            self._book = self._make_book(self._journal, self._config.state)
         self._tracing = self._make_tracing()
         protect()
-        if self._journal:
-            await self._take_up(self._journal, self._tracing)
+        if self._journal and self._book:
+            await self._take_up(self._journal, self._book, self._tracing)
         self._fault = ""
         logger.info("tracing OOM kills on %s, Linux %s", self._config.node_name, os.uname().release)
         stop = asyncio.create_task(self._stop.wait(), name="stop")
@@ -180,8 +183,7 @@ class _App:
             raise failure
 
     def _make_tracing(self) -> Tracing:
-        book = self._keep_book(self._journal) if self._journal else None
-        self._report_sink = self._make_report_sink(book)
+        self._report_sink = self._make_report_sink()
         named = self._cluster.name([self._report_sink]) if self._cluster else self._report_sink
         self._recovery = self._make_recovery() if self._config.backfill else None
         attributor = Attributor(
@@ -191,21 +193,21 @@ class _App:
             memory_nodes=facts.memory_nodes(),
         )
         sinks = [each for each in (self._metrics, self._recovery, named) if each]
-        return Tracing(self._tracer, Pipeline(attributor, sinks), book, lost_behind=self._lost_behind)
+        return Tracing(self._tracer, Pipeline(attributor, sinks), self._book, lost_behind=self._lost_behind)
 
-    def _make_report_sink(self, book: JournalBook | None) -> Sink:
+    def _make_report_sink(self) -> Sink:
         output = self._config.output
         if output is OutputFormat.AUTO:
             output = OutputFormat.TEXT if os.isatty(STDOUT) else OutputFormat.JSON
         if ends_within_a_line(STDOUT):
             self._writer.write(b"\n")
         sink = Console if output is OutputFormat.TEXT else JsonLines
-        return sink(self._writer, book.told if book else None)
+        return sink(self._writer, self._book.told if self._book else None)
 
-    def _keep_book(self, journal: Journal) -> JournalBook:
+    def _make_book(self, journal: Journal, state: State) -> JournalBook:
         from oomtracer.app.book import JournalBook
 
-        return JournalBook(journal, boot_id=self._boot_id, owed_to=self._cluster)
+        return JournalBook(journal, directory=state.directory, boot_id=self._boot_id, owed_to=self._cluster)
 
     def _make_recovery(self) -> Recovery:
         from oomtracer.app.recovery import Recovery
@@ -218,12 +220,12 @@ class _App:
             tell=self._report_sink.emit,
         )
 
-    async def _take_up(self, journal: Journal, tracing: Tracing) -> None:
+    async def _take_up(self, journal: Journal, book: JournalBook, tracing: Tracing) -> None:
         """Deliver what an agent before this one owed, in the order of the kills."""
         from oomtracer.app.resume import read_journal
 
         resume = await read_journal(journal)
-        for report in resume.untold:
+        for report in resume.untold(journal, book.told_before):
             self._report_sink.emit(report)
         if self._cluster:
             self._cluster.resume(resume.owed)

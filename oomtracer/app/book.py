@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 
 from oomtracer.audit import PROGRAM_STAGES, UNSEEN
 from oomtracer.journal import Delivery, ReportRow, audits, reports
+from oomtracer.journal.told import ToldFile
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from oomtracer.app.cluster import ClusterHalf
     from oomtracer.audit import Verdict
     from oomtracer.events import OomReport
@@ -23,7 +26,12 @@ _COUNTS = ("reason", "before_start", "kernel_kills", "program_kills", "second_ki
 class JournalBook:
     """The pipeline's ``Book``. Reports are owed to standard output, and to ``owed_to``."""
 
-    def __init__(self, journal: Journal, *, boot_id: str, owed_to: ClusterHalf | None) -> None:
+    def __init__(
+        self, journal: Journal, *, directory: Path, boot_id: str, owed_to: ClusterHalf | None
+    ) -> None:
+        self._told_file = ToldFile.open(directory / "told")
+        self.told_before = self._told_file.known() if self._told_file else frozenset()
+        """What a process before this one has told, by ``was_told``, even if the journal does not know it."""
         self._journal = journal
         self._boot_id = boot_id
         self._owed_to = owed_to
@@ -44,13 +52,11 @@ class JournalBook:
 
     def told(self, report: OomReport) -> None:
         """Standard output has taken a report."""
+        if self._told_file:
+            self._told_file.note(report.id)
         self._journal.submit(
             lambda connection: reports.settle(connection, [report.id], Delivery.STDOUT), kind="deliveries"
         )
-
-    def renamed(self, report: OomReport) -> None:
-        """More is known of a report than when it was entered."""
-        self._journal.submit(lambda connection: reports.rename(connection, report), kind="reports")
 
     def keep_verdict(self, ring: str, attached_ns: int, verdict: Verdict) -> None:
         """Keep what the counts say, where they say something new."""

@@ -116,7 +116,9 @@ class ClusterHalf:
             self._find,
             told=told,
             named=[self._marks],
-            complete=[each for each in (self._stages, self._pod_kills, self._events) if each],
+            complete=[
+                each for each in (self._outboxes.names, self._stages, self._pod_kills, self._events) if each
+            ],
             synced_for_s=self._watcher.current_for_s,
             give_up_after_s=max(self._cluster.marking.max_age_s, GIVE_UP_AFTER_S),
             scheduler=asyncio.get_running_loop(),

@@ -2,35 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from oomtracer.events import OomReport, WorkloadKind
 from oomtracer.kernel import facts
 from oomtracer.pipeline import Naming, Ways
 from oomtracer.sinks import Sink
 from oomtracer.sinks.ages import Ages
 from oomtracer.sinks.kube_events import EventSink
-from oomtracer.sinks.mark import MarkSink
+from oomtracer.sinks.mark import MarkSink, boot_clock
 
 if TYPE_CHECKING:
     from oomtracer.journal import Delivery, Journal, PendingReport
-    from oomtracer.journal.outbox import EventTable, MarkTable
+    from oomtracer.journal.event_table import EventTable
+    from oomtracer.journal.mark_table import MarkTable
+
+
+class Names:
+    """A sink of reports whose names are complete: the journal had them without."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    def emit(self, report: OomReport) -> None:
+        """Keep it in the place of what was known before."""
+        from oomtracer.journal import reports
+
+        if report.workload.kind is WorkloadKind.POD:
+            self._journal.submit(lambda each: reports.rename(each, report), kind="reports")
 
 
 class Outboxes:
     """The outboxes of marks and Events; without a journal there are none."""
 
-    def __init__(self, journal: Journal | None) -> None:
-        boot_id = facts.boot_id()
+    def __init__(
+        self,
+        journal: Journal | None,
+        *,
+        boot_id: str | None = None,
+        boot_clock: Callable[[], float] = boot_clock,
+        unix_clock: Callable[[], float] = time.time,
+    ) -> None:
+        boot_id = boot_id or facts.boot_id()
         self.keeps = journal is not None
-        self.ages = Ages(boot_id)
+        self.ages = Ages(boot_id, boot_clock=boot_clock, unix_clock=unix_clock)
+        self.names: Sink | None = None
         self.marks: MarkTable | None = None
         self.events: EventTable | None = None
         if journal is not None:
             # Imported here: who has no journal does without SQLite.
-            from oomtracer.journal.outbox import EventTable, MarkTable, Moments
+            from oomtracer.journal.event_table import EventTable
+            from oomtracer.journal.mark_table import MarkTable
+            from oomtracer.journal.outbox import Moments
 
-            moments = Moments(boot_id)
+            moments = Moments(boot_id, boot_clock=boot_clock, unix_clock=unix_clock)
             self.marks = MarkTable(journal.submit, moments)
             self.events = EventTable(journal.submit, moments)
 
@@ -48,6 +75,7 @@ class Outboxes:
         for each in owed:
             named, complete = self._to_marks(each, marks), self._to_events(each, events)
             if named or complete:
+                complete += [self.names] if self.names else []
                 ways = Ways(named=named, complete=complete)
                 naming.resume(each.report, ways, age_s=self.ages(each.report))
 

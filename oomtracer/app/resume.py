@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from oomtracer.journal import Delivery, reports
 from oomtracer.journal import records as raw
+from oomtracer.journal.told import was_told
 from oomtracer.libbpf import RingRecord
 
 if TYPE_CHECKING:
@@ -34,10 +35,12 @@ class Resume:
         self._finished = finished
         self._unfinished = unfinished
 
-    @property
-    def untold(self) -> list[OomReport]:
-        """Reports that standard output has not taken."""
-        return [each.report for each in self.owed if Delivery.STDOUT in each.pending]
+    def untold(self, journal: Journal, told: frozenset[bytes]) -> list[OomReport]:
+        """Reports that standard output has not taken; ``told`` are those of which only the journal does not know."""
+        pending = [each.report for each in self.owed if Delivery.STDOUT in each.pending]
+        known = [report.id for report in pending if was_told(report.id, told)]
+        journal.submit(lambda each: reports.settle(each, known, Delivery.STDOUT), kind="deliveries")
+        return [report for report in pending if report.id not in known]
 
     def waive(self, journal: Journal) -> None:
         """There is no cluster any more that marks and Events could go to."""

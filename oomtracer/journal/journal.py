@@ -29,6 +29,7 @@ MOST_WAITING_BYTES = 4 << 20
 PATIENCE_S = 10.0
 """What ``store`` and ``add`` wait for a disk that does not answer at all, before they go on without it."""
 _ROW_BYTES = 4096
+_IDS_KNOWN = 1024
 
 
 class Journal:
@@ -58,7 +59,11 @@ class Journal:
         permission that is in the way is a ``fault`` instead.
         """
         self._thread.start()
-        await asyncio.wrap_future(self._thread.opened)
+        opened = asyncio.wrap_future(self._thread.opened)
+        if not await self._is_answered(opened):
+            opened.add_done_callback(self._opened_late)
+        else:
+            opened.result()
 
     @property
     def fault(self) -> str:
@@ -78,7 +83,8 @@ class Journal:
     @property
     def dropped_total(self) -> Mapping[str, int]:
         """Operations that the disk never took, by kind: ``records``, ``reports``, or what was submitted."""
-        return self._backlog.dropped + self._dropped
+        # Copied at once: the thread counts, too.
+        return Counter(dict(self._backlog.dropped)) + self._dropped
 
     @property
     def set_aside(self) -> Mapping[str, int]:
@@ -132,11 +138,7 @@ class Journal:
             kind="reports",
             size_bytes=_ROW_BYTES * len(rows) + 128,
         )
-        known = [row.report.id not in self._ids for row in rows]
-        self._ids |= dict.fromkeys(row.report.id for row in rows)
-        while len(self._ids) > MOST_WAITING // 4:
-            del self._ids[next(iter(self._ids))]
-        return await self._patiently(answer, known)
+        return await self._patiently(answer, [self._is_new(row.report.id) for row in rows])
 
     async def close(self, deadline_s: float = 5.0) -> int:
         """Write what was submitted, and close the file; tell how many operations are lost.
@@ -145,19 +147,24 @@ class Journal:
         """
         self._thread.stop()
         try:
-            closed = asyncio.shield(asyncio.wrap_future(self._thread.closed))
-            lost = await asyncio.wait_for(closed, deadline_s)
+            lost = await asyncio.wait_for(asyncio.wrap_future(self._thread.closed), deadline_s)
         except TimeoutError:
             lost = self._waiting + len(self._backlog)
         if lost:
             logger.error("%d operations of the journal are lost: %s", lost, self.fault or "no time was left")
         return lost
 
+    def _is_new(self, report_id: str) -> bool:
+        """Whether it is none of the last ids, for a disk that does not answer."""
+        is_new = report_id not in self._ids
+        self._ids[report_id] = None
+        if len(self._ids) > _IDS_KNOWN:
+            del self._ids[next(iter(self._ids))]
+        return is_new
+
     def _answer(self, answer: asyncio.Future[T], settled: Operation) -> None:
         self._waiting -= 1
-        if self._hangs:
-            self._hangs = False
-            logger.warning("the journal's disk answers again")
+        self._answers()
         if answer.done():
             return
         if settled.defect is not None:
@@ -166,15 +173,34 @@ class Journal:
             answer.set_result(settled.result)
 
     async def _patiently(self, answer: asyncio.Future[T], instead: T) -> T:
-        # A disk that hung a moment ago is not waited for once more.
-        done, _ = await asyncio.wait({answer}, timeout=0.0 if self._hangs else self._patience_s)
-        if done:
+        if await self._is_answered(answer):
             return answer.result()
-        if not self._hangs:
-            self._hangs = True
-            logger.error("the journal's disk has not answered for %g s: going on", self._patience_s)
         answer.add_done_callback(_ignore)
         return instead
+
+    async def _is_answered(self, answer: asyncio.Future[T]) -> bool:
+        # A disk that hung a moment ago is not waited for once more.
+        done, _ = await asyncio.wait({answer}, timeout=0.0 if self._hangs else self._patience_s)
+        if not done and not self._hangs:
+            self._hangs = True
+            logger.error(
+                "the journal's disk has not answered for %g s: going on without it", self._patience_s
+            )
+        return bool(done)
+
+    def _opened_late(self, opened: asyncio.Future[None]) -> None:
+        if opened.cancelled():
+            return
+        error = opened.exception()
+        if error is None:
+            self._answers()
+        else:
+            logger.error("the journal is not written until the next start: %s", error)
+
+    def _answers(self) -> None:
+        if self._hangs:
+            self._hangs = False
+            logger.warning("the journal's disk answers again")
 
 
 def _ignore(answer: asyncio.Future[T]) -> None:

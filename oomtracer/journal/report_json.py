@@ -25,7 +25,7 @@ class ReportError(ValueError):
 
 def to_text(report: OomReport) -> str:
     """The report as one JSON object, ASCII only."""
-    return json.dumps(_plain(report), ensure_ascii=True, separators=(",", ":"))
+    return json.dumps(report, default=_keys, ensure_ascii=True, separators=(",", ":"))
 
 
 def from_text(text: str) -> OomReport:
@@ -37,13 +37,10 @@ def from_text(text: str) -> OomReport:
     return report
 
 
-def _plain(value: Any) -> Any:
-    kind = type(value)
-    if is_dataclass(kind):
-        return {name: _plain(getattr(value, name)) for name in _names(kind)}
-    if kind is tuple:
-        return [_plain(each) for each in value]
-    return value.value if isinstance(value, Enum) else value
+def _keys(value: Any) -> dict[str, Any]:
+    """What json asks for where it meets a dataclass. Tuples and str enums it knows."""
+    kind: type = type(value)
+    return {name: getattr(value, name) for name in _names(kind)}
 
 
 @cache

@@ -92,14 +92,14 @@ class Retention:
         removed = self._remove(
             connection,
             "age",
-            "boot_id = ? AND boot_time_ns < ? AND pending = 0 ORDER BY time_us, n",
+            "boot_id = ? AND boot_time_ns < ? AND pending = 0 ORDER BY boot_time_ns",
             (self._boot_id, self._boot_ns() - self._max_age_ns),
         )
         if self._boot_ns() - self._steady_since_ns >= _STEADY_NS:
             removed += self._remove(
                 connection,
                 "age",
-                "boot_id != ? AND time_us < ? AND pending = 0 ORDER BY time_us, n",
+                "+boot_id != ? AND time_us < ? AND pending = 0 ORDER BY time_us",
                 (self._boot_id, (self._wall_ns() - self._max_age_ns) // 1000),
             )
         return removed >= _STEP_ROWS

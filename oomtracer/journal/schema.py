@@ -47,7 +47,8 @@ TABLES = (
         report TEXT NOT NULL
     )""",
     "CREATE INDEX reports_by_time ON reports (time_us, n)",
-    "CREATE INDEX reports_by_share ON reports (share, n)",
+    "CREATE INDEX reports_by_boot ON reports (boot_id, boot_time_ns)",
+    "CREATE INDEX reports_by_share ON reports (share, n) WHERE pending = 0",
     "CREATE INDEX reports_owed ON reports (n) WHERE pending != 0",
 )
 

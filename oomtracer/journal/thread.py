@@ -27,6 +27,8 @@ class WriterThread:
     def __init__(self, writer: Writer, retention: Retention) -> None:
         self.opened: Future[None] = Future()
         self.closed: Future[int] = Future()
+        for each in (self.opened, self.closed):
+            each.set_running_or_notify_cancel()  # who waits may stop waiting, which changes nothing here
         self._writer = writer
         self._retention = retention
         self._queue: SimpleQueue[Operation | None] = SimpleQueue()

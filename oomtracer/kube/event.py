@@ -32,7 +32,8 @@ _TIMEOUT_S = 5.0
 _MARGIN_S = 5.0
 _DIGEST_BYTES = 10
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-_TRY_AGAIN = frozenset({401, 404, 408, 409, 425, 429})
+# A 410 to a write is no API server's, but of something before it.
+_TRY_AGAIN = frozenset({401, 404, 408, 409, 410, 425, 429})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +148,10 @@ async def update_event(api: Api, event: Event, occurrences: Occurrences) -> Even
 def result_of(method: str, response: Response) -> EventResult:
     """The meaning of an answer to a POST or a PATCH, whatever its status and body."""
     if response.status in (200, 201):
-        return EventResult(EventOutcome.DONE)
+        if _is_event(response.body):
+            return EventResult(EventOutcome.DONE)
+        # A proxy's login page has a 200 too.
+        return EventResult(EventOutcome.RETRY, message=f"HTTP {response.status}, but the answer is no Event")
     status = status_of(response)
     outcome = _outcome(method, status)
     message = f"HTTP {status.code}{': ' if status.message else ''}{status.message}"
@@ -168,6 +172,14 @@ async def _write(api: Api, method: str, path: str, body: Mapping[str, Any], cont
     except ApiUnreachableError as error:
         return EventResult(EventOutcome.RETRY, message=str(error))
     return result_of(method, response)
+
+
+def _is_event(body: bytes) -> bool:
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(answer, dict) and answer.get("kind") == "Event"
 
 
 def _outcome(method: str, status: Status) -> EventOutcome:

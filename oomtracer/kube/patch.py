@@ -20,7 +20,8 @@ PATCH_TIMEOUT_S = 5.0
 # Time for connecting and for the way back, on top of what the server may take.
 _MARGIN_S = 5.0
 _PODS = frozenset({"Pod", "PartialObjectMetadata"})
-_TRY_AGAIN = frozenset({401, 408, 409, 425, 429})
+# A 410 to a write is no API server's, but of something before it.
+_TRY_AGAIN = frozenset({401, 408, 409, 410, 425, 429})
 
 
 class PatchOutcome(StrEnum):

@@ -73,6 +73,18 @@ def test_the_bench_measures_everything_on_a_host(tmp_path: Path) -> None:
         assert results["bare_memory"]["anonymous_bytes"] < mode["start_memory"]["anonymous_bytes"]
 
 
+def test_the_bench_measures_the_journal(tmp_path: Path) -> None:
+    """A quick run writes as many batches of both sizes as the plan asks for."""
+    document = run_bench(tmp_path / "out.json", "journal")
+    results = document["journal_results"]
+    assert results["open_seconds"] > 0
+    for name in ("one_seconds", "many_seconds"):
+        assert len(results[name]) == document["plan"]["journal_batches"]
+        assert min(results[name]) > 0
+    for name in ("before_memory", "open_memory", "after_memory"):
+        check_memory(results[name])
+
+
 def test_the_bench_measures_everything_in_a_cluster(tmp_path: Path) -> None:
     """So does one with a cluster: every kill was marked, after it happened, and changes elsewhere cost nothing."""
     document = run_bench(tmp_path / "out.json", "cluster")

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from oomtracer.journal import Delivery, RawRecord, records, reports
+from oomtracer.journal import Delivery, Journal, RawRecord, Retention, records, reports
 from tests.unit.pipes import run
 
-from .scene import OTHER_RING, RING, ids, in_pod, journal, numbered, row, until
+from .scene import OTHER_RING, RING, Disk, ids, in_pod, journal, numbered, row, until
 
 
 def test_what_was_stored_is_there_after_a_restart(tmp_path):
@@ -234,6 +234,44 @@ def test_a_disk_that_does_not_answer_holds_up_nobody(tmp_path):
             ]
 
     run(scenario())
+
+
+def test_a_disk_that_hangs_from_the_start_on(tmp_path):
+    """The agent starts without its journal, whose directory is made and written once the disk answers."""
+
+    async def scenario(disk: Disk) -> None:
+        opened = Journal(disk.target / "state", Retention(boot_id="b"), patience_s=0.05)
+        with disk.frozen():
+            await opened.start()
+            assert "does not answer" in opened.fault
+            await opened.store(RING, [(1, b"one")])
+            assert await opened.add([row(1), row(1)]) == [True, False]
+        await until(lambda: not opened.fault)
+        assert await opened.submit(records.unfinished) == [RawRecord(RING, 1, b"one")]
+        assert await opened.close(20) == 0
+
+    with Disk(tmp_path) as disk:
+        run(scenario(disk))
+
+
+def test_a_disk_that_hangs_while_it_runs(tmp_path):
+    """The event loop goes on, and nothing is lost that the disk takes in the end."""
+
+    async def scenario(disk: Disk) -> None:
+        async with journal(disk.target / "state") as opened:
+            opened._patience_s = 0.05
+            await opened.add([row(0)])
+            with disk.frozen():
+                for number in range(1, 50):
+                    await opened.store(RING, [(number, b"x" * 100)])
+                    assert await opened.add([row(number)], [(RING, number)]) == [True]
+                assert "does not answer" in opened.fault
+                assert opened.in_memory > 90
+            await until(lambda: not opened.fault and not opened.in_memory)
+            assert len(await opened.submit(lambda each: reports.recent_ids(each, 99))) == 50
+
+    with Disk(tmp_path) as disk:
+        run(scenario(disk))
 
 
 def test_a_stop_with_a_disk_that_does_not_answer_is_bounded(tmp_path):

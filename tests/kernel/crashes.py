@@ -74,7 +74,9 @@ class CrashingAgent:
         self.state = directory / "state"
         self.output = directory / "reports.jsonl"
         self.log = directory / "log"
-        self._flags = ("--state-dir", str(self.state), "--pin-path", str(pin_path), *flags)
+        # Room for all kills of a row of lives that were too short to read any: more than half of a ring is nobody's.
+        ring = ("--ring-size", "8MiB")
+        self._flags = ("--state-dir", str(self.state), "--pin-path", str(pin_path), *ring, *flags)
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start it; it may not be up for a while."""
@@ -101,6 +103,7 @@ def crash(
     dice, result, log, before = random.Random(seed), Crashes(), KernelLog(), kernel_kills()
     since_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     cgroup.limit(STORM_LIMIT_BYTES)
+    _begin(agent)
     for cycle in range(cycles):
         kills = dice.randint(1, MOST_KILLS)
         process = agent.start()
@@ -126,10 +129,22 @@ def crash(
     return result
 
 
+def _begin(agent: CrashingAgent) -> None:
+    """One life that is long enough to attach: kills from before that are another promise."""
+    process = agent.start()
+    wait_until(lambda: "kernel log: " in agent.log.read_text(), "it traces")
+    process.kill()
+    process.wait()
+
+
 def _end_properly(agent: CrashingAgent, result: Crashes) -> None:
     process = agent.start()
     try:
         wait_until(lambda: len(agent.history()) >= result.kills, "all in the journal", 60)
+    except AssertionError:
+        print(agent.log.read_text()[-3000:], file=sys.stderr)
+        print(f"{len(agent.history())} of {result.kills}", file=sys.stderr)
+        raise
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(30)

@@ -181,10 +181,21 @@ def test_no_answer_is_to_be_tried_again():
 @given(st.sampled_from(["POST", "PATCH"]), st.integers(100, 599), st.binary(max_size=200))
 @examples(300)
 def test_any_answer_has_a_meaning(method, code, body):
-    """No status and no body makes the sender fail; success is only what says so."""
+    """No status and no body makes the sender fail; success is only what says so, and what says what it made."""
     result = result_of(method, Response(code, {}, body))
-    assert (result.outcome is EventOutcome.DONE) is (code in (200, 201))
+    assert result.outcome is not EventOutcome.DONE
     assert result.message.isprintable()
+    told = result_of(method, Response(code, {}, b'{"kind":"Event"}'))
+    assert (told.outcome is EventOutcome.DONE) is (code in (200, 201))
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>Please log in</html>", b'{"kind":"Status"}', b"[]", b"[" * 99_999]
+)
+def test_a_login_page_is_no_event(body):
+    """A proxy before the API server may answer everything with 200: nothing was told."""
+    for method, code in (("POST", 201), ("PATCH", 200)):
+        assert result_of(method, Response(code, {}, body)).outcome is EventOutcome.RETRY
 
 
 @given(TEXTS, st.lists(TEXTS, max_size=3))

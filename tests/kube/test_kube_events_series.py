@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oomtracer.deliveries import Told
-from oomtracer.kube.event import Event
+from oomtracer.kube.event import Event, Occurrences
 from oomtracer.sinks.kube_events.bucket import BURST, MAX_OBJECTS, REFILL_S, Buckets
 from oomtracer.sinks.kube_events.ledger import END_S, MAX_SERIES, UPDATE_INTERVAL_S, WAIT_S, Ledger
-from oomtracer.sinks.kube_events.series import Key, Occurrence
+from oomtracer.sinks.kube_events.series import Key, Occurrence, Series
 from oomtracer.sinks.kube_events.subject import node_subject
 from tests.unit.builders import examples
 
@@ -286,6 +286,52 @@ def test_the_queue_is_bounded_and_the_oldest_goes():
     assert ledger.dropped == {"queue_full": 1}
     assert ledger.pending == MAX_SERIES
     assert ledger.next(2.0).key.uid == "more-1"
+
+
+def test_a_flood_pushes_out_only_its_own():
+    """Of the object with the most series that wait the oldest goes, not another object's that is older."""
+    ledger = Ledger()
+    record(ledger, 0.0, KEY._replace(uid="uid-1"))
+    for number in range(MAX_SERIES + 10):
+        record(ledger, 1.0, KEY._replace(container=f"c{number}"))
+    assert ledger.dropped == {"queue_full": 11}
+    assert ledger.next(2.0).key.uid == "uid-1"
+    assert ledger.next(2.0).key.uid == "uid-1"
+
+
+def restored(ledger: Ledger, series: list[Series], now_s: float) -> dict[str, int]:
+    """Hand a ledger the series of an earlier process; what it drops."""
+    ledger.restore(series, now_s=now_s)
+    return dict(+ledger.dropped)
+
+
+def running(name: str, last_s: float, told: int, count: int = 2) -> Series:
+    """Build a series of an earlier process."""
+    key = KEY._replace(container=name)
+    return Series(key=key, event=event(name), occurrences=Occurrences(count, "t"), last_s=last_s, told=told)
+
+
+def test_series_of_an_earlier_process_go_on():
+    """What is untold is told in the order in which they began, and a kill in time counts up what is told."""
+    ledger = Ledger()
+    began = [running("b", -10.0, 0), running("a", -20.0, 0), running("c", -30.0, 2)]
+    assert restored(ledger, began, 0.0) == {}
+    assert ledger.pending == 2
+    order = []
+    while series := ledger.next(0.0):
+        order.append(series.key.container)
+        ledger.told(series, 2, now_s=0.0)
+    assert order == ["b", "a"]
+    record(ledger, 0.0, KEY._replace(container="c"))
+    assert ledger.next(0.0).occurrences.count == 3
+
+
+def test_series_of_an_earlier_process_end_by_their_own_time():
+    """A told one after six minutes, an untold one after an hour, which is counted."""
+    ledger = Ledger()
+    old = [running("a", -END_S, 2), running("b", -END_S, 1), running("c", -WAIT_S, 0)]
+    assert restored(ledger, old, 0.0) == {"expired": 2}
+    assert [key.container for key in ledger._series] == ["b"]
 
 
 def test_series_that_are_told_give_way_first():

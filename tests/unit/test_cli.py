@@ -62,7 +62,8 @@ def test_help_lists_every_command():
     done = oomtracer("--help")
     assert done.returncode == 0
     listed = done.stdout.partition("Commands:")[2].split()
-    assert set(COMMANDS) == {"run", "check", "selftest", "unmark", "unpin", "version"} <= set(listed)
+    commands = {"run", "check", "selftest", "history", "unmark", "unpin", "version"}
+    assert set(COMMANDS) == commands <= set(listed)
 
 
 def test_version():

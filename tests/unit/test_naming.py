@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oomtracer.events import Owner, Workload, WorkloadKind
-from oomtracer.pipeline import Naming
+from oomtracer.pipeline import Naming, Ways
 from oomtracer.pipeline.naming import COMPLETE_AFTER_S, MAX_WAITING, TELL_AFTER_S
 from oomtracer.pods import Pod, PodIdentity
 
@@ -280,6 +280,58 @@ def test_the_end_hands_on_all_that_waits():
     setup.naming.finish()
     assert setup.told.ids == setup.complete.ids == [f"kill-{number}" for number in range(5)]
     assert setup.clock.pending == 0
+
+
+def test_what_is_kept_for_the_next_start_is_only_told():
+    """With a journal those that are owed a report for longer get it from the next process."""
+    setup = Setup()
+    for number in range(3):
+        setup.naming.emit(in_pod(number))
+    setup.naming.finish(keeps=True)
+    assert setup.counts() == [3, 0, 0]
+    assert setup.clock.pending == 0
+
+
+def test_a_pod_that_dies_in_a_loop_pushes_on_only_its_own():
+    """Where too many wait, the oldest of the pod with the most goes; others keep their time."""
+    setup = Setup()
+    setup.naming.emit(in_pod(0, uid=OTHER_UID))
+    for number in range(1, MAX_WAITING + 50):
+        setup.naming.emit(in_pod(number))
+    assert setup.complete.ids == [f"kill-{number}" for number in range(1, 51)]
+    setup.learn(container="app", uid=OTHER_UID)
+    setup.clock.advance(1)
+    assert setup.complete.ids[-1] == "kill-0"
+    assert setup.complete.reports[-1].workload.resolved
+
+
+def test_a_resumed_report_goes_only_where_it_is_owed():
+    """Those that had it from an earlier process do not get it again."""
+    setup = Setup()
+    setup.learn(container="app")
+    setup.naming.resume(in_pod(1), Ways(complete=[setup.complete]), age_s=10.0)
+    setup.naming.resume(in_pod(2), Ways(named=[setup.named]), age_s=10.0)
+    assert setup.told.ids == []
+    assert setup.named.ids == ["kill-2"]
+    assert setup.complete.ids == ["kill-1"]
+
+
+def test_a_resumed_report_waits_for_names_from_its_kill_on():
+    """It has its time after the pods are known, and is given up as long after the kill as any other."""
+    setup = Setup()
+    setup.synced_at = None
+    ways = Ways(named=[setup.named], complete=[setup.complete])
+    setup.naming.resume(in_pod(1), ways, age_s=GIVE_UP_AFTER_S - 100)
+    setup.clock.advance(99)
+    assert setup.counts() == [0, 0, 0]
+    setup.clock.advance(1)
+    assert setup.counts() == [0, 1, 1]
+    setup.synced_at = setup.clock.now
+    setup.naming.resume(in_pod(2), ways, age_s=100.0)
+    setup.clock.advance(COMPLETE_AFTER_S - 1)
+    assert setup.counts() == [0, 1, 1]
+    setup.clock.advance(1)
+    assert setup.counts() == [0, 2, 2]
 
 
 def test_the_trigger_is_named_too():

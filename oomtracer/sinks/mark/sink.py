@@ -71,6 +71,7 @@ class MarkSink:
         self._teller = Teller(is_dry_run=delivery is None, clock=clock)
         self._waiting = MarkedPods(directory, marking, clock=clock)
         self._decisions: OrderedDict[tuple[str, str | None], Decision] = OrderedDict()
+        self._recalled: OrderedDict[tuple[str, str | None], Decision] = OrderedDict()
         self._pending: dict[str, Mark] = {}
         self._marked: OrderedDict[str, None] = OrderedDict()
         self._group: asyncio.TaskGroup | None = None
@@ -87,7 +88,8 @@ class MarkSink:
 
     def decision_of(self, report: OomReport) -> Decision | None:
         """What was decided for its pod in its incident; None before ``emit``, and long after it."""
-        return self._decisions.get(_key(report))
+        before = self._recalled.get(_key(report))
+        return before if before and before.mark else self._decisions.get(_key(report), before)
 
     def restore(self, marks: Sequence[RememberedMark]) -> None:
         """Take over the marks of earlier processes, the oldest first; before any report."""
@@ -99,9 +101,12 @@ class MarkSink:
                 self._past.add(mark)
 
     def recall(self, report: OomReport, decision: str) -> None:
-        """Remember what the outbox was told of a report, which is not emitted here again."""
+        """Remember what the outbox was told of a report, which is not emitted here again.
+
+        Another one of the same incident and pod may be: the one whose mark is still to come.
+        """
         if known := decision_from(decision):
-            _remember(self._decisions, _key(report), known)
+            _remember(self._recalled, _key(report), known)
 
     def give_up(self, report: OomReport) -> None:
         """End a report of an earlier boot without a decision: nothing of it holds memory any more."""
@@ -116,7 +121,7 @@ class MarkSink:
 
     def _take(self, report: OomReport) -> tuple[Decision, bool]:
         """The decision, and whether a mark was started whose end is that of this report."""
-        before = self.decision_of(report)
+        before = self._decisions.get(_key(report))
         if before is not None and before.mark:
             return before, False
         workload = report.workload
