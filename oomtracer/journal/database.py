@@ -81,7 +81,7 @@ class Database:
             return self._opened()
         except _NotOursError as error:
             self._put_aside(error.why, str(error))
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             if not is_corrupt(error):
                 raise
             self.condemn(str(error))
