@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from oomtracer.journal import aside, schema
 from oomtracer.journal.directory import StateDirectory
-from oomtracer.journal.trouble import is_corrupt
+from oomtracer.journal.trouble import is_corrupt, is_trouble
 
 logger = logging.getLogger("oomtracer.journal")
 
@@ -26,6 +26,7 @@ _BUSY_S = 1.0
 _CACHE_KIB = 256
 _STATEMENTS = 32
 _LEAST_BYTES = 512
+_MAGIC = b"SQLite format 3\0"
 
 
 class Database:
@@ -77,6 +78,8 @@ class Database:
     def _opened_or_fresh(self) -> sqlite3.Connection:
         if self._is_cut_off():
             self._put_aside("corrupt", "is cut off")
+        elif self._is_of_unknown_format():
+            self._put_aside("corrupt", "is of a file format that SQLite can only read, or not even that")
         try:
             return self._opened()
         except _NotOursError as error:
@@ -92,6 +95,14 @@ class Database:
         size_bytes = _size(self.path)
         # An empty one without a log is of an agent that was killed before the first byte: nothing is lost.
         return 0 < size_bytes < _LEAST_BYTES or (size_bytes == 0 and _size(Path(f"{self.path}-wal")) > 0)
+
+    def _is_of_unknown_format(self) -> bool:
+        """Whether SQLite would call it read-only, for ever: bytes 18 and 19 of a database are 1, or 2 for WAL."""
+        if not _size(self.path):
+            return False
+        with self.path.open("rb") as file:
+            header = file.read(20)
+        return header.startswith(_MAGIC) and max(header[18:]) > 2
 
     def _opened(self) -> sqlite3.Connection:
         # SQLite gives the log and the index the permissions of the file.
@@ -113,14 +124,7 @@ class Database:
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        blank = schema.is_blank(connection)
-        if not blank:
-            self._identify(connection)
-        else:
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        configure(connection)
-        if not blank:
-            _check(connection)
+        blank = self._inspect(connection)
         connection.execute("BEGIN IMMEDIATE")
         if schema.is_blank(connection):
             schema.create(connection)
@@ -130,6 +134,22 @@ class Database:
         connection.execute("COMMIT")
         if found != self._version and not blank:
             logger.info("%s was of version %d, and is of version %d now", self.path, found, self._version)
+
+    def _inspect(self, connection: sqlite3.Connection) -> bool:
+        """Set the connection up; tell whether the file is new. Raises where it is not ours, or damaged."""
+        try:
+            blank = schema.is_blank(connection)
+            if blank:
+                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            else:
+                self._identify(connection)
+            configure(connection)
+            if not blank:
+                _check(connection)
+        except sqlite3.Error as error:
+            # What else SQLite has to say of a file, such as "unsupported file format", does not pass either.
+            raise error if is_trouble(error) else _damaged(str(error)) from error
+        return blank
 
     def _identify(self, connection: sqlite3.Connection) -> None:
         if schema.application_of(connection) != schema.APPLICATION_ID:

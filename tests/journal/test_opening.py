@@ -142,6 +142,16 @@ def test_random_damage_never_stops_it(state, tmp_path, caplog):
     assert outcomes == {True, False}
 
 
+@pytest.mark.parametrize("position", [18, 19])
+def test_a_format_that_sqlite_would_only_read_is_damage(state, position):
+    """Else the journal would wait for ever for a file that was read-only."""
+    with (state / "journal.db").open("r+b") as file:
+        file.seek(position)
+        file.write(b"\x07")
+    assert known(state) == []
+    assert aside(state)[0].startswith("journal.db.corrupt-")
+
+
 def test_a_name_in_the_schema_that_is_no_text_is_damage(state):
     """SQLite's own message then cannot be read either: the file is set aside, and `history` says that it is damaged."""
     whole = (state / "journal.db").read_bytes()
