@@ -6,25 +6,19 @@ import errno
 import logging
 import os
 import sqlite3
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
 from oomtracer.journal import aside, schema
+from oomtracer.journal.connection import STATEMENTS, check, configure, damaged, lacks
 from oomtracer.journal.directory import StateDirectory
 from oomtracer.journal.trouble import is_corrupt, is_trouble
 
 logger = logging.getLogger("oomtracer.journal")
 
 NAME = "journal.db"
-CHECK_AT_MOST_S = 1.0
-"""A cold file of 64 MiB takes about as long on a slow disk. What is not found is found when it is read."""
-_WAL_PAGES = 1000
-_WAL_BYTES = 4 << 20
 _BUSY_S = 1.0
-_CACHE_KIB = 256
-_STATEMENTS = 32
 _LEAST_BYTES = 512
 _MAGIC = b"SQLite format 3\0"
 
@@ -114,7 +108,7 @@ class Database:
             uri=True,
             timeout=_BUSY_S,
             isolation_level=None,
-            cached_statements=_STATEMENTS,
+            cached_statements=STATEMENTS,
         )
         try:
             self._prepare(connection)
@@ -129,8 +123,8 @@ class Database:
         if schema.is_blank(connection):
             schema.create(connection)
         found = schema.migrate(connection, migrations=self._migrations, version=self._version)
-        if missing := _lacks(connection):
-            raise _damaged(f"no column {missing} is in it")
+        if missing := lacks(connection):
+            raise damaged(f"no column {missing} is in it")
         connection.execute("COMMIT")
         if found != self._version and not blank:
             logger.info("%s was of version %d, and is of version %d now", self.path, found, self._version)
@@ -145,10 +139,10 @@ class Database:
                 self._identify(connection)
             configure(connection)
             if not blank:
-                _check(connection)
+                check(connection)
         except sqlite3.Error as error:
             # What else SQLite has to say of a file, such as "unsupported file format", does not pass either.
-            raise error if is_trouble(error) else _damaged(str(error)) from error
+            raise error if is_trouble(error) else damaged(str(error)) from error
         return blank
 
     def _identify(self, connection: sqlite3.Connection) -> None:
@@ -199,66 +193,6 @@ class _NotOursError(Exception):
     def __init__(self, why: str, explanation: str) -> None:
         super().__init__(explanation)
         self.why = why
-
-
-def configure(connection: sqlite3.Connection) -> None:
-    """Set what holds for this connection, and the log mode of the file."""
-    connection.text_factory = decoded
-    for pragma in (
-        "journal_mode = WAL",
-        "synchronous = NORMAL",
-        f"wal_autocheckpoint = {_WAL_PAGES}",
-        f"journal_size_limit = {_WAL_BYTES}",
-        f"cache_size = -{_CACHE_KIB}",
-        # Nothing of a transaction reaches the disk before its commit, and none needs a writable /tmp.
-        "cache_spill = OFF",
-        "temp_store = MEMORY",
-    ):
-        connection.execute(f"PRAGMA {pragma}").fetchall()
-
-
-def decoded(text: bytes) -> str:
-    """Text of a file that may be damaged."""
-    return text.decode("utf-8", "replace")
-
-
-def stand_in() -> sqlite3.Connection:
-    """An empty journal in memory, for answers while there is no other."""
-    connection = sqlite3.connect(":memory:", isolation_level=None, cached_statements=_STATEMENTS)
-    connection.execute("PRAGMA temp_store = MEMORY")
-    schema.create(connection)
-    return connection
-
-
-def _check(connection: sqlite3.Connection, at_most_s: float = CHECK_AT_MOST_S) -> None:
-    """Look for damage, for so long at most. Raises sqlite3.DatabaseError."""
-    timer = threading.Timer(at_most_s, connection.interrupt)
-    timer.start()
-    try:
-        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
-            raise
-        return
-    finally:
-        timer.cancel()
-        timer.join()
-    if found != "ok":
-        raise _damaged(found)
-
-
-def _lacks(connection: sqlite3.Connection) -> str:
-    new = stand_in()
-    try:
-        return ", ".join(sorted(f"{table}.{column}" for table, column in schema.lacks(connection, new)))
-    finally:
-        new.close()
-
-
-def _damaged(what: str) -> sqlite3.DatabaseError:
-    error = sqlite3.DatabaseError(what)
-    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-    return error
 
 
 def _size(path: Path) -> int:

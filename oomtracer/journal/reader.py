@@ -20,7 +20,8 @@ from urllib.parse import quote
 from oomtracer.errors import OomTracerError, errno_name
 from oomtracer.events import OomReport, Scope
 from oomtracer.journal import schema
-from oomtracer.journal.database import NAME, decoded
+from oomtracer.journal.connection import decoded
+from oomtracer.journal.database import NAME
 from oomtracer.journal.report_json import ReportError, from_text
 from oomtracer.journal.trouble import is_corrupt
 

@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from oomtracer.errors import OomTracerError
-from oomtracer.journal.database import Database, stand_in
+from oomtracer.journal.connection import stand_in
+from oomtracer.journal.database import Database
 from oomtracer.journal.operation import Backlog, Operation
 from oomtracer.journal.trouble import is_corrupt, is_full, is_trouble
 
