@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from oomtracer.backfill.grammar import COMM_LENGTH
+from oomtracer.backfill.line import COMM_LENGTH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

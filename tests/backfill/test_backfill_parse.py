@@ -138,7 +138,7 @@ def test_members_that_could_be_of_another_invocation_are_kills_of_their_own():
     listed = replace(PLAIN, others=((11, "a"),))
     for head in (printed.invocation(listed), [printed.killed(listed)]):
         first, second = parse(
-            [*head, printed.group("/shop.slice/shop.service"), printed.killed(PLAIN), printed.killed(other)]
+            [*head, printed.group("/shop.slice/shop.service"), printed.killed(other), printed.killed(PLAIN)]
         )
         assert (first.group, first.group_index) == ("/shop.slice/shop.service", 0)
         assert (second.pid, second.group, second.incident) == (11, None, (11, PLAIN.time_us))
