@@ -16,7 +16,6 @@ from oomtracer.backfill.line import LogLine
 
 _ERROR, _WARNING, _INFO = 3, 4, 6
 """Facility 0 with the levels of pr_err(), pr_warn() and pr_info()."""
-COMM_LENGTH = 15
 # The dump prints it as a signed number, the kill as an unsigned one.
 _UID_MASK = 0xFFFF_FFFF
 
@@ -48,6 +47,11 @@ _SUMMARY = re.compile(
     re.DOTALL,
 )
 _GROUP = re.compile(r"Tasks in (?P<path>/.*) are going to be killed due to memory\.oom\.group set", re.DOTALL)
+# What else is printed between a memory cgroup's usage and the summary: nobody's names.
+_NUMBERS = re.compile(
+    r"(?:swap|kmem|kmem\.tcp): usage \d+kB, limit \d+kB, failcnt \d+|[a-z][a-z0-9_]{1,39} \d{1,20}|"
+    r"Tasks state \(memory values in pages\):|\[ *pid *\][a-z_ ]{1,120}"
+)
 _NOBODY = "Out of memory and no killable processes..."
 
 
@@ -147,6 +151,14 @@ def said_by(line: LogLine) -> Said | None:
 def is_decisive(line: LogLine) -> bool:
     """Whether a line is one that is believed only from the start of a record."""
     return isinstance(said_by(line), Killed | Spared | Invoked | Summary | GroupStart)
+
+
+def is_whole(line: LogLine) -> bool:
+    """Whether the kernel ends this line of a kill or dump here.
+
+    A command's name at the end of a line can have a line break, but no room for one of the decisive lines.
+    """
+    return said_by(line) is not None or (line.priority == _INFO and _NUMBERS.fullmatch(line.text) is not None)
 
 
 def _detail(text: str) -> Said | None:

@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 _HEADER = re.compile(rb"(\d{1,10}),(\d{1,20}),(\d{1,20}),([^,;]*)[^;]*;")
 _PREFIX = re.compile(rb"<(\d{1,10})>\[ {0,20}(\d{1,14})\.(\d{6})\](\[ {0,20}[TC]\d{1,10}\])? ")
+COMM_LENGTH = 15
+"""Bytes of a command's name, as the kernel keeps it."""
 _ESCAPE = re.compile(rb"\\x([0-9a-f]{2})")
 
 
@@ -52,12 +54,23 @@ def kmsg_line(record: bytes) -> LogLine | None:
     )
 
 
-def syslog_lines(data: bytes, is_known: Callable[[LogLine], bool]) -> Iterator[LogLine]:
+class Reading(Protocol):
+    """What can be said of a line by its words."""
+
+    def is_decisive(self, line: LogLine) -> bool:
+        """Whether it is one that is believed only from the start of a record."""
+
+    def is_whole(self, line: LogLine) -> bool:
+        """Whether it is one that the kernel ends here, so that what follows is another record."""
+
+
+def syslog_lines(data: bytes, reading: Reading) -> Iterator[LogLine]:
     """What syslog(2) gave, oldest first.
 
-    Lines with the same prefix may be one record or several. They are one where that makes a record
-    ``is_known``; else only the first of them is sure to start a record, and whoever can choose a name that the
-    kernel prints could have written the others.
+    Lines with the same prefix may be one record or several: some machines' clocks stand still for milliseconds,
+    and whoever can choose a name that the kernel prints can put line breaks into it. Sure to start a record are
+    the first of them and what follows a whole one. A command's name may break a line too: what makes sense only
+    put together is put together.
     """
     run: list[LogLine] = []
     prefix = b""
@@ -66,10 +79,10 @@ def syslog_lines(data: bytes, is_known: Callable[[LogLine], bool]) -> Iterator[L
         if match is None:  # the first may be cut
             continue
         if match[0] != prefix:
-            yield from _records(run, is_known)
+            yield from _records(run, reading)
             run, prefix = [], match[0]
         run.append(_syslog_line(match, line))
-    yield from _records(run, is_known)
+    yield from _records(run, reading)
 
 
 def _syslog_line(match: re.Match[bytes], line: bytes) -> LogLine:
@@ -77,14 +90,25 @@ def _syslog_line(match: re.Match[bytes], line: bytes) -> LogLine:
     return LogLine(time_us=time_us, priority=int(match[1]), text=_decoded(line[match.end() :]))
 
 
-def _records(run: list[LogLine], is_known: Callable[[LogLine], bool]) -> Iterator[LogLine]:
-    if len(run) > 1:
-        whole = replace(run[0], text="\n".join([line.text for line in run]))
-        if is_known(whole):
-            yield whole
-            return
-    for i, line in enumerate(run):
-        yield replace(line, is_fragment=i > 0)
+def _records(run: list[LogLine], reading: Reading) -> Iterator[LogLine]:
+    is_start, i = True, 0
+    while i < len(run):
+        line, used = run[i], 1
+        is_whole = is_start and reading.is_whole(line)
+        if is_start and not is_whole and (joined := _joined(run[i : i + COMM_LENGTH + 1], reading)):
+            (line, used), is_whole = joined, True
+        yield line if is_start else replace(line, is_fragment=True)
+        is_start, i = is_whole, i + used
+
+
+def _joined(lines: list[LogLine], reading: Reading) -> tuple[LogLine, int] | None:
+    for count in range(2, len(lines) + 1):
+        if reading.is_decisive(lines[count - 1]):  # by itself as well: nobody knows
+            return None
+        whole = replace(lines[0], text="\n".join([line.text for line in lines[:count]]))
+        if reading.is_decisive(whole):
+            return whole, count
+    return None
 
 
 def _decoded(text: bytes) -> str:

@@ -14,14 +14,15 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from oomtracer.backfill.grammar import COMM_LENGTH
+from oomtracer.backfill.line import COMM_LENGTH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _NODES = re.compile(r",mems_allowed=[0-9,-]*,(?=global_oom,task_memcg=/|oom_memcg=/)")
 _GLOBAL, _LIMIT, _TASK_MEMCG, _TASK = "global_oom", "oom_memcg=", ",task_memcg=", ",task="
-_MOST_WAYS = 1_000
+# A record has 2,048 bytes at most (PRINTK_MESSAGE_MAX). The time grows with the square of it.
+_MOST_CHARACTERS = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +37,9 @@ class Names:
 
 def names_of(text: str, fits: Callable[[Names], bool]) -> Names | None:
     """The only way to read ``text`` that ``fits``; None where there is none, or several."""
-    found: set[Names] = set()
-    for count, names in enumerate(_ways(text)):
-        if count >= _MOST_WAYS:
-            return None
-        if fits(names):
-            found.add(names)
+    if len(text) > _MOST_CHARACTERS:
+        return None
+    found = {names for names in _ways(text) if fits(names)}
     return found.pop() if len(found) == 1 else None
 
 

@@ -114,7 +114,8 @@ class _Parser:
         self._told: _Dump | None = None  # of the last kill that was told
         self._can_lead_group = False
         self._group: str | None = None
-        self._members: set[_Task] = set()
+        self._members = 0  # told so far, the chosen one included
+        self._chosen: _Task | None = None  # of the last group: it is killed once more among its members
 
     def take(self, said: Said) -> None:
         match said:
@@ -134,22 +135,23 @@ class _Parser:
                 self._dump.add(said)
 
     def _kill(self, killed: Killed) -> None:
-        if self._dump is None and self._group is not None:
-            if (killed.tid, killed.comm) in self._members:
-                return  # the chosen one, killed again as a member of its group
-            if self._is_member(killed):
-                self._add_member(killed)
-                return
+        if self._dump is None and self._chosen == (killed.tid, killed.comm):
+            self._chosen = None
+            return
+        if self._dump is None and self._group is not None and self._is_member(killed):
+            self._add_member(killed)
+            return
         dump, self._dump = self._dump or _Dump(), None
         self._told, self._can_lead_group, self._group = dump, True, None
         self.kills.append(_chosen(killed, dump))
 
     def _start_group(self, path: str) -> None:
-        self._group = None
+        self._group = self._chosen = None
         if self._can_lead_group:
             first = self.kills[-1]
             self.kills[-1] = replace(first, group=path, group_index=0)
-            self._group, self._members = path, {(first.killed.tid, first.killed.comm)}
+            self._group, self._members = path, 1
+            self._chosen = (first.killed.tid, first.killed.comm)
         self._can_lead_group = False
 
     def _is_member(self, killed: Killed) -> bool:
@@ -158,22 +160,22 @@ class _Parser:
         Of another, the next invocation, without a dump of its own, could have killed it as well.
         """
         assert self._told is not None
-        first = self.kills[-len(self._members)]
+        first = self.kills[-self._members]
         return killed.tid in self._told.rows and first.context.oom_memcg == self._group
 
     def _add_member(self, killed: Killed) -> None:
         assert self._told is not None
-        first = self.kills[-len(self._members)]
+        first = self.kills[-self._members]
         member = LoggedKill(
             killed=killed,
             pid=self._told.rows[killed.tid],
             context=first.context,
             incident=first.incident,
             group=self._group,
-            group_index=len(self._members),
+            group_index=self._members,
         )
         self.kills.append(member)
-        self._members.add((killed.tid, killed.comm))
+        self._members += 1
 
 
 def _chosen(killed: Killed, dump: _Dump) -> LoggedKill:

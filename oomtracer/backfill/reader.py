@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from oomtracer.backfill.grammar import is_decisive
+from oomtracer.backfill import grammar
 from oomtracer.backfill.line import kmsg_line, syslog_lines
 from oomtracer.backfill.parse import parse
 from oomtracer.errors import errno_name
@@ -118,7 +118,7 @@ def _by_syslog(read_text: Callable[[int], bytes], fault: str) -> LogRead:
         text = read_text(_MOST_TEXT_BYTES)
     except OSError as error:
         return _nothing(f"{fault}; syslog(2): {errno_name(error.errno or 0)}")
-    lines = list(syslog_lines(text, is_decisive))
+    lines = list(syslog_lines(text, grammar))
     if text and not lines:
         return _nothing(f"{fault}; syslog(2) gives no times (kernel parameter printk.time)")
     return LogRead(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from oomtracer.backfill.grammar import is_decisive
+from oomtracer.backfill import grammar
 from oomtracer.backfill.line import LogLine, kmsg_line, syslog_lines
 
 from . import printed
@@ -13,7 +13,7 @@ from .printed import Kill
 
 def lines(text: bytes) -> list[LogLine]:
     """What syslog(2)'s text says."""
-    return list(syslog_lines(text, is_decisive))
+    return list(syslog_lines(text, grammar))
 
 
 @pytest.mark.parametrize(
@@ -80,3 +80,27 @@ def test_a_carriage_return_starts_no_line():
     """Only the kernel's own line break does: everything else is in somebody's text."""
     forged = "\r<3>[    1.000000] " + printed.killed(Kill()).text
     assert len(lines(printed.syslog([printed.line(14, forged + "\x85\u2028" + forged)]))) == 1
+
+
+def test_a_clock_that_stands_still_hides_no_kill():
+    """Kills of one instant are all told, and so is a dump's summary behind its numbers."""
+    members = [printed.killed(Kill(pid=pid, comm=f"m\n{pid}")) for pid in range(2, 9)]
+    assert lines(printed.syslog(members)) == members
+    told = [line for line in lines(printed.syslog(printed.invocation(Kill()))) if not line.is_fragment]
+    assert printed.summary(Kill()) in told
+    assert printed.killed(Kill()) in told
+
+
+def test_a_name_with_a_line_break_is_no_start():
+    """Behind a line that could go on, nothing is sure to be the kernel's."""
+    forged = printed.summary(Kill())
+    for front in ("in lib.so", "anon 5 in lib.so", "x"):
+        found = lines(printed.syslog([printed.line(6, f"{front}\n{forged.text}\n{forged.text}")]))
+        assert [line.is_fragment for line in found] == [False, True, True]
+
+
+def test_two_ways_to_put_a_line_together_are_none():
+    """A short line before the start of a dump may be the front of the command's name, or another record."""
+    text = printed.dump(Kill())[0].text
+    found = lines(printed.syslog([printed.line(4, "short"), printed.line(4, text)]))
+    assert [(line.text, line.is_fragment) for line in found] == [("short", False), (text, True)]

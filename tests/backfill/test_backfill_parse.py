@@ -138,7 +138,7 @@ def test_members_that_could_be_of_another_invocation_are_kills_of_their_own():
     listed = replace(PLAIN, others=((11, "a"),))
     for head in (printed.invocation(listed), [printed.killed(listed)]):
         first, second = parse(
-            [*head, printed.group("/shop.slice/shop.service"), printed.killed(PLAIN), printed.killed(other)]
+            [*head, printed.group("/shop.slice/shop.service"), printed.killed(other), printed.killed(PLAIN)]
         )
         assert (first.group, first.group_index) == ("/shop.slice/shop.service", 0)
         assert (second.pid, second.group, second.incident) == (11, None, (11, PLAIN.time_us))
@@ -217,3 +217,32 @@ def test_what_is_no_kill(change):
     """Facility, level, place and every fixed word count."""
     assert parse([printed.killed(PLAIN)])
     assert parse([replace(printed.killed(PLAIN), **change)]) == []
+
+
+def test_the_statistics_settle_which_cgroup_was_at_its_limit():
+    """Their heading is the same path alone; without it this name can be read in two ways."""
+    twice = "/a,task_memcg=/a/b"
+    kill = replace(PLAIN, oom_memcg=twice, task_memcg=twice)
+    told = one(printed.invocation(kill))
+    assert (told.context.oom_memcg, told.task_memcg) == (twice, twice)
+    told = one([line for line in printed.invocation(kill) if not line.text.startswith("Memory cgroup stats")])
+    assert (told.context.oom_memcg, told.task_memcg, told.context.constraint) == (None, None, "MEMCG")
+
+
+def test_a_group_after_a_spared_one_is_not_the_last_kills():
+    """Without a dump only the spared process's line says that another run began."""
+    lines = [
+        printed.killed(PLAIN),
+        printed.spared(replace(PLAIN, pid=5)),
+        printed.group("/x"),
+        printed.killed(PLAIN),
+    ]
+    assert [kill.group for kill in parse(lines)] == [None, None]
+
+
+def test_a_chosen_one_that_was_killed_twice_is_told_once_whatever_comes_between():
+    """Also where whose the members are is not known; a third time it would be another process of that number."""
+    other = replace(PLAIN, pid=11, comm="a")
+    lines = [printed.killed(PLAIN), printed.group("/x"), printed.killed(other), printed.killed(PLAIN)]
+    assert [kill.pid for kill in parse(lines)] == [4242, 11]
+    assert [kill.pid for kill in parse([*lines, printed.killed(PLAIN)])] == [4242, 11, 4242]

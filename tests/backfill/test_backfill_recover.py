@@ -242,3 +242,38 @@ def test_the_schema_knows_both_kinds_of_id():
     assert validator.is_valid(report)
     for wrong in ("log-", "log--1", "lag-1", "-1"):
         assert not validator.is_valid(report | {"id": f"{BOOT_ID}:4242:{wrong}"})
+
+
+SHORT_BLOCK = f"""\
+{TIME} OOM kill [from the kernel's log]: shop (pid 4242) in an unknown cgroup: a cgroup is at its limit
+  victim   shop, pid 4242, uid 1000, oom_score_adj -998: killed
+  memory   anon 16.0 MiB, file 592 KiB, shmem 4.0 KiB, swap ?, page tables 68.0 KiB, virtual 65.2 MiB
+  cgroup   ?
+  trigger  ?
+
+"""
+
+
+def test_the_text_of_a_report_says_what_is_unknown():
+    """Neither the host nor nobody is claimed where the log does not say; a trigger is a thread then."""
+    [report] = recovered(log_of([printed.killed(Kill())])).reports
+    assert block(report) == SHORT_BLOCK
+    old = replace(report, victim=replace(report.victim, uid=None, oom_score_adj=None))
+    assert "pid 4242, uid ?, oom_score_adj ?: killed" in block(old)
+    threads = report_of(Kill(trigger=77, trigger_comm="other", is_trigger_listed=False))
+    assert "  trigger  other (thread 77)\n" in block(threads)
+    asked_for = report_of(Kill(order=-1, constraint="NONE", oom_memcg=None, message="Out of memory"))
+    assert "  trigger  none\n" in block(asked_for)
+
+
+def test_a_group_that_is_a_slice_names_nobody():
+    """Below a slice there can be any unit: of a member that the log gives no cgroup, nothing is claimed."""
+    head = Kill(others=((7, "a"),))
+    lines = [
+        *printed.invocation(head),
+        printed.group("/shop.slice"),
+        printed.killed(replace(head, pid=7, comm="a")),
+    ]
+    first, second = recovered(log_of(lines)).reports
+    assert (first.workload.unit, second.group.index) == ("shop.service", 1)
+    assert (second.workload.unit, second.workload.resolved) == (None, False)
