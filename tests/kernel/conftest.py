@@ -170,3 +170,25 @@ class Grow:
             process.wait(30)
         assert process.returncode == -signal.SIGKILL
         return process.pid
+
+
+@pytest.fixture
+def bpffs(tmp_path: Path) -> Iterator[Path]:
+    """A bpffs for one test; whatever is pinned there goes with it."""
+    path = tmp_path / "bpf"
+    path.mkdir()
+    subprocess.run(["mount", "-t", "bpf", "-o", "mode=0700", "bpf", path], check=True)
+    yield path
+    subprocess.run(["umount", path], check=True)
+
+
+@pytest.fixture
+def pin_path(bpffs: Path) -> Path:
+    """Where to pin; not there yet."""
+    return bpffs / "oomtracer"
+
+
+@pytest.fixture
+def cgroup(make_cgroup: CgroupMaker) -> Cgroup:
+    """A small one, for a test that needs one only."""
+    return make_cgroup("/oomtracer-test").limit(2 * MIB)

@@ -2,49 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from oomtracer.libbpf import BpfMap
-from tests.kernel.agent import with_mounts
 from tests.kernel.conftest import MIB
 from tests.kernel.pinned import Loader, copy_as_another_build, instances, pids
-from tests.kernel.test_privileges import loaded, wait_for_none_but
 from tests.kernel.test_storm import kernel_kills
 from tests.kernel.variants import TRACEFS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.kernel.conftest import Cgroup, CgroupMaker, Grow
-
-
-@pytest.fixture
-def bpffs(tmp_path: Path) -> Iterator[Path]:
-    """A bpffs for one test; whatever is pinned there goes with it."""
-    path, before = tmp_path / "bpf", loaded()
-    path.mkdir()
-    subprocess.run(["mount", "-t", "bpf", "-o", "mode=0700", "bpf", path], check=True)
-    yield path
-    subprocess.run(["umount", path], check=True)
-    wait_for_none_but(before)
-
-
-@pytest.fixture
-def pin_path(bpffs: Path) -> Path:
-    """Where to pin; not there yet."""
-    return bpffs / "oomtracer"
-
-
-@pytest.fixture
-def cgroup(make_cgroup: CgroupMaker) -> Cgroup:
-    """For kills."""
-    return make_cgroup("/oomtracer-test").limit(2 * MIB)
+    from tests.kernel.conftest import Cgroup, Grow
 
 
 @pytest.fixture(scope="module")
@@ -92,14 +63,6 @@ def test_who_adopts_knows_the_hooks_in_use(pin_path: Path) -> None:
         assert {group for group, reason in second.started["reasons"].items() if reason} == {
             group for group, reason in first.started["reasons"].items() if reason
         }
-
-
-def test_pins_are_for_their_owner_alone(pin_path: Path) -> None:
-    """Directories 0700, pins 0600."""
-    with Loader(pin_path) as loader:
-        directory = pin_path / loader.instance
-        assert {path.stat().st_mode & 0o777 for path in (pin_path, directory)} == {0o700}
-        assert {path.stat().st_mode & 0o777 for path in directory.iterdir()} == {0o600}
 
 
 @pytest.mark.parametrize("how", ["another build", "another ring size", "other hooks"])
@@ -153,7 +116,7 @@ def test_a_storm_over_many_replacements_is_told_whole(
 
 @pytest.mark.parametrize("again", [True, False], ids=["same", "rolled back"])
 def test_who_was_killed_over_a_replacement_leaves_two_for_the_next(
-    pin_path: Path, cgroup: Cgroup, grow: Grow, another_build: Path, again: bool
+    pin_path: Path, cgroup: Cgroup, grow: Grow, another_build: Path, *, again: bool
 ) -> None:
     """Both rings are drained, oldest first; one instance is left, and what was stopped is not used again."""
     with Loader(pin_path) as old:
@@ -231,7 +194,31 @@ def test_programs_go_quiet_without_a_reader(pin_path: Path, cgroup: Cgroup, grow
         assert second.count("unread") == 2
 
 
-def test_a_reader_is_seen_by_what_it_releases(pin_path: Path, cgroup: Cgroup, grow: Grow) -> None:
+def test_maps_of_another_build_may_be_shorter_or_longer(pin_path: Path, cgroup: Cgroup, grow: Grow) -> None:
+    """What is there is read, the rest is 0; a change leaves alone what only the map has."""
+    with Loader(pin_path) as loader:
+        grow(cgroup)
+        directory = pin_path / loader.instance
+    with (
+        BpfMap.pinned(directory / "map_counters") as shorter,
+        BpfMap.pinned(directory / "map_meta") as longer,
+    ):
+        as_meta = shorter.read("oom_meta")
+        assert (as_meta.instance, as_meta.ring_bytes, as_meta.links) == (1, 0, 0)
+        before = longer.read("oom_meta")
+        beginning = longer.read("oom_counters")
+        assert beginning.attempted == before.instance
+        beginning.attempted = 0x1234
+        longer.write(beginning)
+        after = longer.read("oom_meta")
+        assert (after.instance, after.ring_bytes, list(after.build)) == (
+            0x1234,
+            before.ring_bytes,
+            list(before.build),
+        )
+
+
+def test_a_reader_is_seen_by_what_it_releases(pin_path: Path) -> None:
     """A release is a sign of life: the time without a reader starts anew."""
     with Loader(pin_path) as loader, BpfMap.pinned(pin_path / loader.instance / "map_meta") as meta:
         before = meta.read("oom_meta").read_ns
@@ -247,55 +234,6 @@ def test_the_second_of_two_is_told_who_has_the_directory(pin_path: Path, cgroup:
             assert second.started["hint"]
         seen = grow(cgroup)
         assert pids(first.read_all()) == [seen]
-
-
-def test_without_a_bpffs_it_goes_on_unpinned(tmp_path: Path, cgroup: Cgroup, grow: Grow) -> None:
-    """Kills are told all the same; nothing is made, and the reason is told."""
-    before = loaded()
-    with Loader(tmp_path / "pins") as loader:
-        assert loader.started["fault"] == f"cannot pin in {tmp_path / 'pins'}: {tmp_path} is on no bpffs"
-        seen = grow(cgroup)
-        assert pids(loader.read_all()) == [seen]
-    assert list(tmp_path.iterdir()) == []
-    wait_for_none_but(before)
-
-
-@pytest.mark.parametrize("what", ["foreign name", "foreign pin", "open to others", "another user's", "link"])
-def test_a_directory_that_is_not_ours_is_left_alone(pin_path: Path, what: str) -> None:
-    """What others could change, or made, is not used: it goes on unpinned, and changes nothing there."""
-    pin_path.mkdir(mode=0o700)
-    if what == "foreign name":
-        (pin_path / "cilium").mkdir()
-    elif what == "foreign pin":
-        (pin_path / "0123456789abcdef" / "other").mkdir(parents=True)
-    elif what == "open to others":
-        pin_path.chmod(0o770)
-    elif what == "another user's":
-        os.chown(pin_path, 65534, 65534)
-    else:
-        pin_path.rename(pin_path.with_name("elsewhere"))
-        pin_path.symlink_to("elsewhere")
-    before = [(path, path.lstat().st_mode) for path in sorted(pin_path.parent.rglob("*"))]
-    with Loader(pin_path) as loader:
-        assert str(pin_path) in loader.started["fault"]
-        assert loader.started["attached"]
-    assert [(path, path.lstat().st_mode) for path in sorted(pin_path.parent.rglob("*"))] == before
-
-
-def test_a_bpffs_that_may_not_be_written_is_told(bpffs: Path, pin_path: Path) -> None:
-    """Read-only: unpinned, with the errno."""
-    subprocess.run(["mount", "-o", "remount,ro", bpffs], check=True)
-    with Loader(pin_path) as loader:
-        assert "EROFS" in loader.started["fault"]
-        assert loader.started["attached"]
-
-
-def test_a_directory_made_to_be_mounted_becomes_ours(pin_path: Path) -> None:
-    """A kubelet makes a missing host directory with mode 0755; nobody else may look in once it is used."""
-    pin_path.mkdir(mode=0o755)
-    with Loader(pin_path) as loader:
-        assert loader.started["fault"] == ""
-        assert pin_path.stat().st_mode & 0o777 == 0o700
 
 
 def test_hooks_of_perf_events(pin_path: Path, cgroup: Cgroup, grow: Grow) -> None:
@@ -315,19 +253,3 @@ def test_hooks_of_perf_events(pin_path: Path, cgroup: Cgroup, grow: Grow) -> Non
             assert told == [seen, missed]
             assert second.instance == first.instance
         assert instances(pin_path) == {second.instance}
-
-
-def test_a_bpffs_is_mounted_for_its_owner_alone() -> None:
-    """Mounted in a namespace of the test's own: by its magic number it is one, and its mode is 0700."""
-    script = (
-        "from pathlib import Path; from oomtracer.libbpf import is_bpffs, mount_bpffs; p = Path('/sys/fs/bpf');"
-        "mount_bpffs(p); print(is_bpffs(p), oct(p.stat().st_mode & 0o777))"
-    )
-    command = [
-        *with_mounts("{ ! mountpoint -q /sys/fs/bpf || umount /sys/fs/bpf; }"),
-        sys.executable,
-        "-c",
-        script,
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["True", "0o700"]
