@@ -34,7 +34,7 @@ def _no_bpffs() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_no_bpffs")
 def test_a_missing_bpffs_is_mounted(make_cgroup: CgroupMaker, grow: Grow) -> None:
-    """check says that it would work and mounts nothing; the tracer mounts one, and the next one finds its kills."""
+    """Check says that it would work and mounts nothing; the tracer mounts one, and the next one finds its kills."""
     cgroup = make_cgroup("/oomtracer-test").limit(2 * MIB)
     done = run_oomtracer("check", "--pin-path", str(PIN_PATH))
     assert f"{PIN_PATH} can be used; `run` makes {PIN_PATH}" in done.stdout
