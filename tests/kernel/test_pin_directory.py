@@ -11,7 +11,7 @@ import pytest
 
 from tests.kernel.agent import with_mounts
 from tests.kernel.pinned import Loader, pids
-from tests.kernel.test_privileges import loaded, wait_for_none_but
+from tests.kernel.test_privileges import LOADING, SYSLOG, loaded, wait_for_none_but, with_only
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +25,21 @@ def test_pins_are_for_their_owner_alone(pin_path: Path) -> None:
         directory = pin_path / loader.instance
         assert {path.stat().st_mode & 0o777 for path in (pin_path, directory)} == {0o700}
         assert {path.stat().st_mode & 0o777 for path in directory.iterdir()} == {0o600}
+
+
+def test_three_capabilities_are_enough(pin_path: Path, cgroup: Cgroup, grow: Grow) -> None:
+    """Pinning, adopting and replacing need no more than tracing does, where the directory is one's own."""
+    allowed = with_only(*LOADING, SYSLOG)
+    with Loader(pin_path, prefix=allowed) as first:
+        assert first.started["fault"] == ""
+    missed = grow(cgroup)
+    with Loader(pin_path, prefix=allowed) as second:
+        assert second.instance == first.instance
+        assert second.read().pids == [missed]
+    with Loader(pin_path, prefix=allowed, ring_size_bytes=1 << 19) as third:
+        assert third.instance != first.instance
+        assert pids(third.read_all()) == [missed]
+        assert [path.name for path in pin_path.iterdir()] == [third.instance]
 
 
 def test_without_a_bpffs_it_goes_on_unpinned(tmp_path: Path, cgroup: Cgroup, grow: Grow) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.kernel.agent import run_oomtracer
-from tests.kernel.pinned import Loader, copy_as_another_build
+from tests.kernel.pinned import Loader, copy_as_another_build, pids
 from tests.kernel.test_privileges import loaded, wait_for_none_but
 
 if TYPE_CHECKING:
@@ -62,6 +62,24 @@ def test_unpin_removes_what_is_not_complete(pin_path: Path) -> None:
     assert not pin_path.exists()
 
 
+def test_unpin_removes_what_cannot_be_opened(pin_path: Path, cgroup: Cgroup, grow: Grow) -> None:
+    """Pins with the names of maps that are none: an agent leaves them, and says so; check tells it; unpin removes them."""
+    with Loader(pin_path) as loader:
+        pass
+    directory = pin_path / loader.instance
+    (directory / "map_meta").unlink()
+    next(directory.glob("link_*")).rename(directory / "map_meta")
+    with Loader(pin_path) as other:
+        assert other.instance != loader.instance
+        seen = grow(cgroup)
+        assert pids(other.read_all()) == [seen]
+    [broken] = [row for row in check(pin_path)["pin_path"]["pinned"] if row["fault"]]
+    assert broken["instance"] == loader.instance
+    done = run_oomtracer("unpin", "--pin-path", str(pin_path), "--output", "json")
+    assert json.loads(done.stdout)["directory_removed"] is True
+    assert not pin_path.exists()
+
+
 def test_unpin_leaves_alone_what_an_agent_uses(pin_path: Path) -> None:
     """An error that names the process; the agent goes on."""
     with Loader(pin_path) as loader:
@@ -102,7 +120,7 @@ def test_check_tells_what_is_pinned(pin_path: Path, cgroup: Cgroup, grow: Grow, 
     assert empty["rows"]["pins: now"]["found"] == "nothing is pinned"
     assert not pin_path.exists()
     with Loader(pin_path) as loader:
-        row = {"instance": loader.instance, "same_build": True, "complete": True}
+        row = {"instance": loader.instance, "same_build": True, "complete": True, "fault": ""}
         assert check(pin_path)["pin_path"] == {
             "path": str(pin_path),
             "fault": "",
@@ -124,6 +142,7 @@ def test_check_tells_what_is_pinned(pin_path: Path, cgroup: Cgroup, grow: Grow, 
         "same_build": False,
         "complete": True,
         "unread_kills": 0,
+        "fault": "",
     }
 
 
