@@ -83,6 +83,10 @@ def test_who_was_killed_over_a_replacement_leaves_two_for_the_next(
         assert new.read().pids == [first]
         second = grow(cgroup)
         new.kill()
+    with BpfMap.pinned(pin_path / old.instance / "map_counters") as counters:
+        assert counters.read("oom_counters").attempted == 1
+    with BpfMap.pinned(pin_path / old.instance / "map_meta") as meta:
+        assert meta.read("oom_meta").replaced_ns > meta.read("oom_meta").created_ns
     assert instances(pin_path) == {old.instance, new.instance}
     third = grow(cgroup)
     with Loader(pin_path, package=another_build if again else None) as next_one:
@@ -91,6 +95,25 @@ def test_who_was_killed_over_a_replacement_leaves_two_for_the_next(
         assert instances(pin_path) == {next_one.instance}
         assert (next_one.instance == new.instance) is again
         assert next_one.instance != old.instance
+
+
+def test_a_replaced_ring_stays_until_all_of_it_is_released(
+    pin_path: Path, cgroup: Cgroup, grow: Grow
+) -> None:
+    """More kills than one batch: killed after the first release, the rest is there for the next one."""
+    with Loader(pin_path) as old:
+        pass
+    with grow.start(cgroup, "storm", 4 * MIB, "70") as storm:
+        assert storm.wait(60) == 0
+    with Loader(pin_path, ring_size_bytes=MIB // 2) as new:
+        first = new.read().pids
+        new.release()
+        new.kill()
+    with Loader(pin_path, ring_size_bytes=MIB // 2) as last:
+        assert last.instance == new.instance
+        [rest] = last.read_all()
+    assert rest.ring == old.instance
+    assert len({*first, *rest.pids}) == len(first) + len(rest.pids) == 70
 
 
 def test_pins_that_are_not_complete_are_drained_and_removed(
