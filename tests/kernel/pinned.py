@@ -131,6 +131,9 @@ def copy_as_another_build(target: Path) -> Path:
     """Make a package whose object has other bytes and means the same; what to find it by."""
     package = Path(oomtracer.__file__).parent
     shutil.copytree(package, target / "oomtracer", ignore=shutil.ignore_patterns("__pycache__"))
+    libraries = package.with_name("oomtracer.libs")  # of a wheel: found beside the package
+    if libraries.exists():
+        (target / libraries.name).symlink_to(libraries)
     with (target / "oomtracer" / "bpf" / object_path().name).open("ab") as changed:
         changed.write(b"another build")  # behind all that the ELF headers speak of
     return target
