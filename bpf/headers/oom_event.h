@@ -146,9 +146,9 @@ struct oom_counters {
  * Written by user space alone. A build that it was not made by may read it: it only grows at its end.
  */
 struct oom_meta {
-	uint64_t instance;		/* random: names this ring, and with it the sequence of its records */
-	uint64_t created_ns;		/* all times are CLOCK_BOOTTIME */
-	uint64_t read_ns;		/* when a reader was there last */
+	uint64_t instance;   /* random: names this ring, and with it the sequence of its records */
+	uint64_t created_ns; /* CLOCK_BOOTTIME */
+	uint64_t read_ns; /* when a reader was there last; CLOCK_MONOTONIC, which no suspended time is in */
 	uint64_t quiet_after_ns;	/* no record is made once no reader was there for so long; 0: never */
 	uint64_t replaced_ns;		/* another instance has taken over: nothing is counted; 0: none has */
 	uint64_t baseline_kernel_kills; /* oom_kill of /proc/vmstat just after attaching */

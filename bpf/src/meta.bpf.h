@@ -29,7 +29,7 @@ static __always_inline bool is_replaced(void)
 static __always_inline bool is_unread(void)
 {
 	struct oom_meta *about = get_meta();
-	__u64 now = bpf_ktime_get_boot_ns();
+	__u64 now = bpf_ktime_get_ns();
 
 	return about && about->quiet_after_ns && now > about->read_ns &&
 	       now - about->read_ns > about->quiet_after_ns;

@@ -27,6 +27,7 @@ class PinnedRow:
     same_build: bool
     complete: bool
     unread_kills: int | None
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,8 @@ def pin_state(path: Path, build: bytes) -> PinState:
 
 
 def _pinned(pins: Pins, build: bytes, *, is_read: bool) -> PinnedRow:
+    if pins.fault:
+        return PinnedRow(pins.name, same_build=False, complete=False, unread_kills=None, fault=pins.fault)
     unread = None if is_read else pins.unread_kills()
     return PinnedRow(pins.name, pins.build == build, pins.is_whole, unread)
 
@@ -97,6 +100,10 @@ def _pinned_rows(state: PinState) -> Iterator[Row]:
     if not state.pinned:
         yield Row("pins: now", Status.OK, "nothing is pinned")
     for each in state.pinned:
+        if each.fault:
+            hint = "run as root or with CAP_BPF; if that is of no help, `oomtracer unpin`"
+            yield Row("pins: now", Status.REDUCED, f"{each.instance}: {each.fault}", hint)
+            continue
         yield Row("pins: now", Status.OK, f"{each.instance}: {_build(each)}; {_readers(each, state.held_by)}")
 
 

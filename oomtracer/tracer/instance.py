@@ -77,7 +77,7 @@ class Instance:
         """Write down what the next process must know of it."""
         about = self._about
         about.instance = int.from_bytes(os.urandom(8), "big")
-        about.created_ns = about.read_ns = now_ns()
+        about.created_ns, about.read_ns = boot_clock_ns(), time.monotonic_ns()
         about.quiet_after_ns = QUIET_AFTER_NS if pinned else 0
         about.ring_bytes, about.links, about.build = ring_bytes, links, list(build)
         about.record_version, about.event_size = RECORD_VERSION, extension_size("oom_event")
@@ -153,18 +153,18 @@ class Instance:
 
     def note_read(self) -> None:
         """A reader is there now."""
-        self._about.read_ns = now_ns()
+        self._about.read_ns = time.monotonic_ns()
         self._write()
 
     def note_replaced(self) -> None:
         """Another one records from now on: this one's ring and counters stand still."""
-        self._about.replaced_ns = self._about.replaced_ns or now_ns()
+        self._about.replaced_ns = self._about.replaced_ns or boot_clock_ns()
         self._write()
 
     def _write(self) -> None:
         self._maps["meta"].write(self._about)
 
 
-def now_ns() -> int:
-    """Of the boot clock."""
+def boot_clock_ns() -> int:
+    """Now, as the kernel's records tell it."""
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME)

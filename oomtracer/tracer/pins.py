@@ -43,6 +43,8 @@ class Pins:
     build: bytes = b""
     is_whole: bool = False
     """Whether it records by itself: each program that was attached is pinned, and nobody has taken over."""
+    fault: str = ""
+    """Why its maps cannot be opened."""
 
     @property
     def name(self) -> str:
@@ -76,14 +78,17 @@ def _look(directory: Path) -> Pins:
     pins = Pins(directory, programs)
     if not (directory / "map_meta").exists():
         return pins
-    with pins.open() as instance:
-        return Pins(
-            directory,
-            programs,
-            instance.created_ns,
-            instance.build,
-            is_whole=instance.links == len(programs) and not instance.is_replaced,
-        )
+    try:
+        with pins.open() as instance:
+            return Pins(
+                directory,
+                programs,
+                instance.created_ns,
+                instance.build,
+                is_whole=instance.links == len(programs) and not instance.is_replaced,
+            )
+    except OomTracerError as error:
+        return Pins(directory, programs, fault=error.message)
 
 
 def pin_instance(path: Path, instance: Instance, opened: BpfObject, programs: Collection[str]) -> None:

@@ -73,24 +73,33 @@ def take_over(found: Iterable[Pins]) -> list[Remains]:
 
     A kill that both have seen comes out of both rings, with one report id. One that cannot be opened is told and left.
     """
-    remains = []
-    found = [pins for pins in found if _is_stopped(pins)]
-    if found:
+    stopped = [pins for pins in found if _is_stopped(pins)]
+    if stopped:
         wait_for_programs()  # those that run now began before they were told
-    for pins in found:
-        try:
-            remains.append(Remains(pins))
-        except (OomTracerError, OSError) as error:
-            logger.error("instance %s in %s is left as it is: %s", pins.name, pins.directory.parent, error)  # noqa: TRY400
-    return remains
+    return [remains for pins in stopped if (remains := _opened(pins))]
 
 
 def _is_stopped(pins: Pins) -> bool:
+    if pins.fault:
+        _leave(pins, pins.fault)
+        return False
     try:
         if pins.created_ns is not None:
             with pins.open() as instance:
                 instance.note_replaced()
     except OomTracerError as error:
-        logger.error("instance %s in %s is left as it is: %s", pins.name, pins.directory.parent, error)  # noqa: TRY400
+        _leave(pins, error)
         return False
     return True
+
+
+def _opened(pins: Pins) -> Remains | None:
+    try:
+        return Remains(pins)
+    except (OomTracerError, OSError) as error:
+        _leave(pins, error)
+        return None
+
+
+def _leave(pins: Pins, why: object) -> None:
+    logger.error("the pins in %s are left as they are: %s", pins.directory, why)

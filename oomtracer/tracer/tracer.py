@@ -11,13 +11,14 @@ from oomtracer.errors import OomTracerError
 from oomtracer.libbpf import BpfObject, Btf, RingBuffer, RingRecord, check_layout, extension_size
 from oomtracer.tracer.choice import GroupChoice, choose_hooks
 from oomtracer.tracer.explain import require_privileges
-from oomtracer.tracer.hooks import CONTEXT, HOOKS, TRUTH, Hook
+from oomtracer.tracer.hooks import HOOKS, TRUTH, Hook
 from oomtracer.tracer.instance import QUIET_AFTER_NS, Baseline, Counted, Instance
 from oomtracer.tracer.loading import Loading, object_path
 from oomtracer.tracer.needs import RunningKernel
 from oomtracer.tracer.pin_directory import PinDirectory, PinFaultError
 from oomtracer.tracer.pins import Pins, build_of, find, pin_instance
 from oomtracer.tracer.remains import Remains, take_over
+from oomtracer.tracer.telling import tell_hooks, tell_refused
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -140,7 +141,7 @@ class Tracer:
         instance = stack.enter_context(pins.open())
         instance.note_adopted()
         logger.info("the programs pinned in %s are in use", pins.directory)
-        _tell_hooks(self.choices)
+        tell_hooks(self.choices)
         return instance
 
     def _load(self, stack: ExitStack, path: Path, build: bytes) -> Instance:
@@ -151,8 +152,8 @@ class Tracer:
             self.choices = loading.choices
         self._object, hooks = opened, loading.hooks()
         self.unpinned = tuple([hook for hook in hooks if not opened.can_pin(hook.program)])
-        _tell_refused(loading)
-        _tell_hooks(self.choices)
+        tell_refused(loading.refused)
+        tell_hooks(self.choices)
         size = self._ring_size_bytes
         instance = stack.enter_context(
             Instance.made(opened, build=build, ring_bytes=size, links=len(hooks), pinned=self._pins)
@@ -269,19 +270,3 @@ class Tracer:
     def counted_now(self) -> Counted:
         """What the instance in use has counted: the kernel's count since its baseline is held against that."""
         return self._instance.count() if self._instance else Counted()
-
-
-def _tell_refused(loading: Loading) -> None:
-    for hook, error in loading.refused:
-        level = logging.INFO if hook.group == CONTEXT else logging.WARNING
-        logger.log(level, "%s is refused: %s", hook.name, error.message)
-
-
-def _tell_hooks(choices: tuple[GroupChoice, ...]) -> None:
-    for choice in choices:
-        if choice.hook:
-            logger.info("attached %s: %s", choice.hook.name, choice.hook.adds)
-            if choice.hook.weakness:
-                logger.warning("%s: %s", choice.hook.name, choice.hook.weakness)
-        if choice.hook is not choice.candidates[0].hook:
-            logger.info("not usable in the %s group: %s", choice.group, choice.reason)

@@ -193,3 +193,9 @@ class Grow:
             process.wait(30)
         assert process.returncode == -signal.SIGKILL
         return process.pid
+
+
+@pytest.fixture
+def cgroup(make_cgroup: CgroupMaker) -> Cgroup:
+    """A small one, for a test that needs one only."""
+    return make_cgroup("/oomtracer-test").limit(2 * MIB)

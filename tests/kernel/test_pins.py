@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from oomtracer.libbpf import BpfMap
-from tests.kernel.agent import with_mounts
-from tests.kernel.conftest import MIB
-from tests.kernel.pinned import Loader, copy_as_another_build, instances, pids
-from tests.kernel.programs import loaded, wait_for_none_but
-from tests.kernel.test_storm import kernel_kills
+from tests.kernel.pinned import Loader, instances, pids
 from tests.kernel.variants import TRACEFS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.kernel.conftest import Cgroup, CgroupMaker, Grow
-
-
-@pytest.fixture
-def cgroup(make_cgroup: CgroupMaker) -> Cgroup:
-    """For kills."""
-    return make_cgroup("/oomtracer-test").limit(2 * MIB)
-
-
-@pytest.fixture(scope="module")
-def another_build(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package, with an object of another build."""
-    return copy_as_another_build(tmp_path_factory.mktemp("another"))
+    from tests.kernel.conftest import Cgroup, Grow
 
 
 def test_kills_while_nobody_is_there_are_told_by_the_next_process_once(
@@ -76,123 +57,6 @@ def test_who_adopts_knows_the_hooks_in_use(pin_path: Path) -> None:
         }
 
 
-def test_pins_are_for_their_owner_alone(pin_path: Path) -> None:
-    """Directories 0700, pins 0600."""
-    with Loader(pin_path) as loader:
-        directory = pin_path / loader.instance
-        assert {path.stat().st_mode & 0o777 for path in (pin_path, directory)} == {0o700}
-        assert {path.stat().st_mode & 0o777 for path in directory.iterdir()} == {0o600}
-
-
-@pytest.mark.parametrize("how", ["another build", "another ring size", "other hooks"])
-def test_what_was_pinned_otherwise_is_replaced(
-    pin_path: Path, cgroup: Cgroup, grow: Grow, another_build: Path, how: str
-) -> None:
-    """The old ring comes first, under its own name, and is gone once all of it is released."""
-    with Loader(pin_path) as old:
-        pass
-    missed = [grow(cgroup) for _ in range(2)]
-    other = {
-        "another build": Loader(pin_path, package=another_build),
-        "another ring size": Loader(pin_path, ring_size_bytes=MIB // 2),
-        "other hooks": Loader(pin_path, disabled_hooks=["tp_btf/signal_generate"]),
-    }[how]
-    with other as new:
-        later = grow(cgroup)
-        assert [(batch.ring, batch.pids) for batch in new.read_all()] == [
-            (old.instance, missed),
-            (new.instance, [later]),
-        ]
-        assert instances(pin_path) == {new.instance}
-
-
-def test_a_storm_over_many_replacements_is_told_whole(
-    pin_path: Path, cgroup: Cgroup, grow: Grow, another_build: Path
-) -> None:
-    """Builds take turns, every other loader is killed with records unreleased: each kill is told."""
-    with Loader(pin_path):
-        before = kernel_kills()
-    told: set[tuple[int, int]] = set()
-    storms = []
-    for turn in range(8):
-        if not storms or storms[-1].poll() is not None:
-            storms.append(grow.start(cgroup, "storm", 4 * MIB, "40"))
-        with Loader(pin_path, package=another_build if turn % 2 else None) as loader:
-            released = turn % 4 < 2
-            batches = loader.read_all(release=released)
-            if released:
-                told.update(kill for batch in batches for kill in batch.kills)
-            if turn % 3 == 0:
-                loader.kill()
-    for storm in storms:
-        with storm:
-            assert storm.wait(60) == 0
-    with Loader(pin_path) as last:
-        told.update(kill for batch in last.read_all() for kill in batch.kills)
-        assert last.count("lost") == 0
-    assert len(told) == kernel_kills() - before == 40 * len(storms)
-
-
-@pytest.mark.parametrize("again", [True, False], ids=["same", "rolled back"])
-def test_who_was_killed_over_a_replacement_leaves_two_for_the_next(
-    pin_path: Path, cgroup: Cgroup, grow: Grow, another_build: Path, *, again: bool
-) -> None:
-    """Both rings are drained, oldest first; one instance is left, and what was stopped is not used again."""
-    with Loader(pin_path) as old:
-        first = grow(cgroup)
-    with Loader(pin_path, package=another_build) as new:
-        assert new.read().pids == [first]
-        second = grow(cgroup)
-        new.kill()
-    assert instances(pin_path) == {old.instance, new.instance}
-    third = grow(cgroup)
-    with Loader(pin_path, package=another_build if again else None) as next_one:
-        told = [(batch.ring, batch.pids) for batch in next_one.read_all()]
-        assert told == [(old.instance, [first]), (new.instance, [second, third])]
-        assert instances(pin_path) == {next_one.instance}
-        assert (next_one.instance == new.instance) is again
-        assert next_one.instance != old.instance
-
-
-def test_pins_that_are_not_complete_are_drained_and_removed(
-    pin_path: Path, cgroup: Cgroup, grow: Grow
-) -> None:
-    """Who was killed while pinning has left no map_meta; what its programs have recorded is told all the same."""
-    with Loader(pin_path) as killed:
-        pass
-    (pin_path / killed.instance / "map_meta").unlink()
-    (pin_path / f"{1:016x}").mkdir()  # killed before the first pin
-    missed = grow(cgroup)
-    with Loader(pin_path) as loader:
-        assert [(batch.ring, batch.pids) for batch in loader.read_all()] == [(killed.instance, [missed])]
-        assert instances(pin_path) == {loader.instance}
-
-
-def test_pins_whose_link_is_gone_are_replaced(pin_path: Path, cgroup: Cgroup, grow: Grow) -> None:
-    """An instance that lacks a program would say less for ever: it is drained, and another one takes its place."""
-    with Loader(pin_path) as old:
-        missed = grow(cgroup)
-    next((pin_path / old.instance).glob("link_*")).unlink()
-    with Loader(pin_path) as new:
-        assert new.instance != old.instance
-        assert pids(new.read_all()) == [missed]
-        assert instances(pin_path) == {new.instance}
-
-
-def test_what_a_replaced_ring_had_no_room_for_stays_counted(
-    pin_path: Path, cgroup: Cgroup, grow: Grow, another_build: Path
-) -> None:
-    """Kills, told or lost, add up over a replacement, and over the one after it."""
-    before = kernel_kills()
-    with Loader(pin_path, ring_size_bytes=16 << 10):
-        pass
-    for _ in range(8):
-        grow(cgroup)
-    with Loader(pin_path, ring_size_bytes=16 << 10, package=another_build) as new:
-        told = pids(new.read_all())
-        assert new.count("lost") == kernel_kills() - before - len(told) > 0
-
-
 def test_programs_go_quiet_without_a_reader(pin_path: Path, cgroup: Cgroup, grow: Grow) -> None:
     """Past the time without a reader kills are counted as unread; with the next reader they are recorded again."""
     with Loader(pin_path) as first:
@@ -213,7 +77,7 @@ def test_programs_go_quiet_without_a_reader(pin_path: Path, cgroup: Cgroup, grow
         assert second.count("unread") == 2
 
 
-def test_a_reader_is_seen_by_what_it_releases(pin_path: Path, cgroup: Cgroup, grow: Grow) -> None:
+def test_a_reader_is_seen_by_what_it_releases(pin_path: Path) -> None:
     """A release is a sign of life: the time without a reader starts anew."""
     with Loader(pin_path) as loader, BpfMap.pinned(pin_path / loader.instance / "map_meta") as meta:
         before = meta.read("oom_meta").read_ns
@@ -229,55 +93,6 @@ def test_the_second_of_two_is_told_who_has_the_directory(pin_path: Path, cgroup:
             assert second.started["hint"]
         seen = grow(cgroup)
         assert pids(first.read_all()) == [seen]
-
-
-def test_without_a_bpffs_it_goes_on_unpinned(tmp_path: Path, cgroup: Cgroup, grow: Grow) -> None:
-    """Kills are told all the same; nothing is made, and the reason is told."""
-    before = loaded()
-    with Loader(tmp_path / "pins") as loader:
-        assert loader.started["fault"] == f"cannot pin in {tmp_path / 'pins'}: {tmp_path} is on no bpffs"
-        seen = grow(cgroup)
-        assert pids(loader.read_all()) == [seen]
-    assert list(tmp_path.iterdir()) == []
-    wait_for_none_but(before)
-
-
-@pytest.mark.parametrize("what", ["foreign name", "foreign pin", "open to others", "another user's", "link"])
-def test_a_directory_that_is_not_ours_is_left_alone(pin_path: Path, what: str) -> None:
-    """What others could change, or made, is not used: it goes on unpinned, and changes nothing there."""
-    pin_path.mkdir(mode=0o700)
-    if what == "foreign name":
-        (pin_path / "cilium").mkdir()
-    elif what == "foreign pin":
-        (pin_path / "0123456789abcdef" / "other").mkdir(parents=True)
-    elif what == "open to others":
-        pin_path.chmod(0o770)
-    elif what == "another user's":
-        os.chown(pin_path, 65534, 65534)
-    else:
-        pin_path.rename(pin_path.with_name("elsewhere"))
-        pin_path.symlink_to("elsewhere")
-    before = [(path, path.lstat().st_mode) for path in sorted(pin_path.parent.rglob("*"))]
-    with Loader(pin_path) as loader:
-        assert str(pin_path) in loader.started["fault"]
-        assert loader.started["attached"]
-    assert [(path, path.lstat().st_mode) for path in sorted(pin_path.parent.rglob("*"))] == before
-
-
-def test_a_bpffs_that_may_not_be_written_is_told(bpffs: Path, pin_path: Path) -> None:
-    """Read-only: unpinned, with the errno."""
-    subprocess.run(["mount", "-o", "remount,ro", bpffs], check=True)
-    with Loader(pin_path) as loader:
-        assert "EROFS" in loader.started["fault"]
-        assert loader.started["attached"]
-
-
-def test_a_directory_made_to_be_mounted_becomes_ours(pin_path: Path) -> None:
-    """A kubelet makes a missing host directory with mode 0755; nobody else may look in once it is used."""
-    pin_path.mkdir(mode=0o755)
-    with Loader(pin_path) as loader:
-        assert loader.started["fault"] == ""
-        assert pin_path.stat().st_mode & 0o777 == 0o700
 
 
 def test_hooks_of_perf_events(pin_path: Path, cgroup: Cgroup, grow: Grow) -> None:
@@ -297,19 +112,3 @@ def test_hooks_of_perf_events(pin_path: Path, cgroup: Cgroup, grow: Grow) -> Non
             assert told == [seen, missed]
             assert second.instance == first.instance
         assert instances(pin_path) == {second.instance}
-
-
-def test_a_bpffs_is_mounted_for_its_owner_alone() -> None:
-    """Mounted in a namespace of the test's own: by its magic number it is one, and its mode is 0700."""
-    script = (
-        "from pathlib import Path; from oomtracer.libbpf import is_bpffs, mount_bpffs; p = Path('/sys/fs/bpf');"
-        "mount_bpffs(p); print(is_bpffs(p), oct(p.stat().st_mode & 0o777))"
-    )
-    command = [
-        *with_mounts("{ ! mountpoint -q /sys/fs/bpf || umount /sys/fs/bpf; }"),
-        sys.executable,
-        "-c",
-        script,
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["True", "0o700"]

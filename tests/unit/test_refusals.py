@@ -10,8 +10,9 @@ import pytest
 
 from oomtracer.errors import UnsupportedError
 from oomtracer.libbpf import LoadError
-from oomtracer.tracer import choose_hooks, loading, tracer
+from oomtracer.tracer import choose_hooks, loading
 from oomtracer.tracer.loading import Loading
+from oomtracer.tracer.telling import tell_refused
 
 from .kernels import PID, TASK, FakeKernel, complete
 
@@ -160,5 +161,5 @@ def test_a_refusal_is_told_once_all_is_loaded(monkeypatch, caplog, program, leve
     caplog.set_level("INFO")
     tried, _ = load(monkeypatch, complete(), {program: "load"})
     assert not caplog.records
-    tracer._tell_refused(tried)
+    tell_refused(tried.refused)
     assert [record.levelname for record in caplog.records if "is refused" in record.message] == [level]
