@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 
+from oomtracer.app.outboxes import PATIENCE_S, Outboxes
 from oomtracer.config import Rate
 from oomtracer.sinks.kube_events.gather import MAX_SETTLE_S
 from oomtracer.sinks.kube_events.ledger import WAIT_S
@@ -17,6 +18,7 @@ from oomtracer.sinks.kube_events.ledger import WAIT_S
 from .apiserver import Answer, Hang, Late, Refused, Truncated, etcd_timeout, overloaded, shutting_down
 from .apiserver.watch import End
 from .mark_scene import APPLIED, MARKING
+from .mark_scene import Node as MarkNode
 from .restart_scene import Node, machine
 from .virtual_time import now, run_virtual
 
@@ -427,3 +429,19 @@ def test_a_journal_that_does_not_answer_holds_no_mark_up():
             assert now() - killed_s < 2.0
 
     run_virtual(main())
+
+
+def test_a_journal_that_does_not_answer_holds_no_start_up(caplog):
+    """What was made before is not known then, and that is said."""
+
+    class Hung:
+        def submit(self, *_, **__):
+            return asyncio.get_running_loop().create_future()
+
+    async def main():
+        started_s = now()
+        await Outboxes(Hung(), boot_id="boot").restore(MarkNode().sink, None)
+        assert now() - started_s == pytest.approx(PATIENCE_S, abs=0.1)
+
+    run_virtual(main())
+    assert "the journal does not say which marks were made before" in caplog.text
