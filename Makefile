@@ -17,9 +17,9 @@ TEST_PACKAGES := $(VM_PACKAGES) mmdebstrap podman qemu-user-static runc
 
 BPF_SOURCES := $(wildcard bpf/src/*.c bpf/src/*.h bpf/headers/*.h)
 OBJECTS := oomtracer/bpf/oomtracer.x86.bpf.o oomtracer/bpf/oomtracer.arm64.bpf.o
-NATIVE_SOURCES := oomtracer/libbpf/native.c oomtracer/libbpf/native.cdef.h bpf/headers/oom_event.h build_bpf.py
+NATIVE_SOURCES := $(wildcard oomtracer/libbpf/native*.[ch]) bpf/headers/oom_event.h build_bpf.py
 EXTENSION := oomtracer/_native.abi3.so
-FORMATTED := $(wildcard bpf/src/*.c bpf/src/*.h) bpf/headers/oom_event.h bpf/headers/vmlinux.h oomtracer/libbpf/native.c
+FORMATTED := $(wildcard bpf/src/*.c bpf/src/*.h) bpf/headers/oom_event.h bpf/headers/vmlinux.h oomtracer/libbpf/native.c oomtracer/libbpf/native_ring.h
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -235,13 +235,13 @@ def setup(**options: Any) -> None:
     """Call setuptools with what pyproject.toml cannot say: the extension, and the sdist's build inputs."""
     import setuptools
 
-    found = [*Path("bpf").rglob("*"), *Path("release").iterdir(), *LIBBPF.glob("native.*")]
+    found = [*Path("bpf").rglob("*"), *Path("release").iterdir(), *LIBBPF.glob("native*.*")]
     inputs = [Path("build_bpf.py"), Path("Makefile"), *sorted(path for path in found if path.is_file())]
     native = setuptools.Extension(
         "oomtracer._native",
         sources=[str(NATIVE_SOURCE)],
         depends=[str(path) for path in inputs],
-        include_dirs=[str(HEADERS)],
+        include_dirs=[str(HEADERS), str(LIBBPF)],
         libraries=["bpf"],
         define_macros=[("Py_LIMITED_API", "0x030b0000")],
         extra_compile_args=EXTENSION_FLAGS,

@@ -16,7 +16,7 @@ from oomtracer.errors import UnsupportedError
 from oomtracer.kernel import facts
 from oomtracer.kernel.symbols import KernelSymbols
 from oomtracer.libbpf import libbpf_version
-from oomtracer.pipeline import Attributor, Pipeline
+from oomtracer.pipeline import Attributor, Intake, Pipeline
 from oomtracer.sinks.console import Console
 from oomtracer.sinks.jsonl import JsonLines
 from oomtracer.sinks.output import OutputWriter
@@ -159,24 +159,25 @@ class _App:
         sinks: list[Sink] = [names] if names else told
         self._pipeline = Pipeline(attributor, [*([metrics] if metrics else []), *sinks])
         protect()
-        loop = asyncio.get_running_loop()
-        self._tracer.start(loop, self._pipeline.handle)
+        intake = Intake(self._tracer, self._pipeline.handle)
+        draining = asyncio.create_task(intake.run(), name="intake")
         self._fault = ""
         logger.info("tracing OOM kills on %s, Linux %s", self._config.node_name, os.uname().release)
         tasks = self._cluster.start() if self._cluster else []
         stop = asyncio.create_task(self._stop.wait(), name="stop")
-        ends: list[asyncio.Future[Any]] = [stop, self._writer.failed, self._tracer.failed, *tasks]
+        ends: list[asyncio.Future[Any]] = [stop, self._writer.failed, draining, *tasks]
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stop.cancel()
             self._fault = "stopping"
             try:
-                self._tracer.stop(loop, self._pipeline.handle)
+                self._tracer.stop()
+                intake.stop()
+                await draining
+                await intake.finish()
             finally:
                 await self._finish()
-        if self._tracer.failed.done():
-            self._tracer.failed.result()
         if self._cluster and (failure := self._cluster.failure()):
             raise failure
 

@@ -3,7 +3,7 @@
 from oomtracer._native import ffi, lib
 from oomtracer.libbpf.btf import Btf, Member, check_layout, extension_size
 from oomtracer.libbpf.object import BpfObject, LoadError
-from oomtracer.libbpf.ring import RingBuffer
+from oomtracer.libbpf.ring import RingBuffer, RingRecord
 
 __all__ = [
     "BpfObject",
@@ -11,6 +11,7 @@ __all__ = [
     "LoadError",
     "Member",
     "RingBuffer",
+    "RingRecord",
     "check_layout",
     "extension_size",
     "libbpf_version",

@@ -4,7 +4,6 @@ struct bpf_object;
 struct bpf_program;
 struct bpf_map;
 struct bpf_link;
-struct ring_buffer;
 struct btf;
 
 struct btf_type {
@@ -60,17 +59,25 @@ struct btf_member *btf_members(const struct btf_type *type);
 struct btf_param *btf_params(const struct btf_type *type);
 uint32_t btf_member_bit_offset(const struct btf_type *type, uint32_t index);
 
-void ring_buffer__free(struct ring_buffer *rb);
-int ring_buffer__epoll_fd(const struct ring_buffer *rb);
-int ring_buffer__consume(struct ring_buffer *rb);
-
 int mlockall(int flags);
 int malloc_trim(size_t pad);
 
 /* native.c */
 void oomtracer_capture_log(void);
 int oomtracer_set_flag(struct bpf_object *obj, const char *variable, bool value);
-struct ring_buffer *oomtracer_ring_new(int map_fd, void *handle);
+
+/* native_ring.h */
+struct oomtracer_ring {
+	uint64_t *consumer_position;
+	const uint64_t *producer_position;
+	const unsigned char *data;
+	uint64_t size;
+	uint64_t position;
+};
+
+int oomtracer_ring_open(struct oomtracer_ring *ring, int map_fd);
+void oomtracer_ring_close(struct oomtracer_ring *ring);
+int oomtracer_ring_next(struct oomtracer_ring *ring, const void **record, uint32_t *size);
+void oomtracer_ring_release(struct oomtracer_ring *ring);
 
 extern "Python" void oomtracer_log(int level, const char *text);
-extern "Python" int oomtracer_record(void *handle, void *data, size_t size);

@@ -13,6 +13,7 @@ from oomtracer.pipeline.fan_out import hand_out
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from oomtracer.events import OomReport
     from oomtracer.pipeline.attribute import Attributor
     from oomtracer.sinks import Sink
 
@@ -23,7 +24,7 @@ _REMEMBERED_IDS = 512
 
 
 class Pipeline:
-    """Takes records in the order of the kernel and keeps count.
+    """Makes reports of records, in the order of the kernel, hands them out and keeps count.
 
     ``observed`` records decoded, ``undecodable`` and ``unattributable`` ones dropped, ``missing`` by
     gaps in the sequence, ``untold`` reports that a sink failed to take, ``repeated`` kills of a process already told (one that shares the victim's memory
@@ -39,11 +40,20 @@ class Pipeline:
         self.repeated = 0
         self._attributor = attributor
         self._sinks = sinks
+        self._ring = ""
         self._last_seq = 0
         self._told: OrderedDict[str, None] = OrderedDict()
 
-    def handle(self, record: bytes) -> None:
-        """Take one record of the ring through to the sinks; never raises."""
+    def handle(self, ring: str, record: bytes) -> None:
+        """Take one record of a ring through to the sinks; never raises."""
+        report = self.attribute(ring, record)
+        if report:
+            self.tell(report)
+
+    def attribute(self, ring: str, record: bytes) -> OomReport | None:
+        """The report of one record; None where there is none to be told. Never raises."""
+        if ring != self._ring:
+            self._ring, self._last_seq = ring, 0
         try:
             kill = decode(record)
         except RecordError as error:
@@ -51,7 +61,7 @@ class Pipeline:
             self._last_seq += 1  # it took a number, and is not missing besides
             self._attributor.forget_incidents()
             logger.error("dropped a record: %s", error)  # noqa: TRY400 - it is told whole
-            return
+            return None
         self._follow(kill.seq)
         self.observed += 1
         try:
@@ -59,11 +69,15 @@ class Pipeline:
         except Exception:  # a defect of ours may cost this report, not the ones behind it
             self.unattributable += 1
             logger.exception("could not make a report of the kill of process %d", kill.victim.pid)
-            return
+            return None
         if self._is_repeated(report.id):
             # The kernel counts it too if it is a kill of its own, not the mark of a further thread.
             self.repeated += report.outcome is not Outcome.ALREADY_EXITING and not report.shared_memory
-            return
+            return None
+        return report
+
+    def tell(self, report: OomReport) -> None:
+        """Hand a report to every sink; never raises."""
         self.untold += hand_out(report, self._sinks)
 
     def _follow(self, seq: int) -> None:

@@ -17,7 +17,7 @@ from oomtracer.errors import OomTracerError, errno_name
 from oomtracer.events import Outcome, Scope
 from oomtracer.kernel import facts
 from oomtracer.kernel.symbols import KernelSymbols
-from oomtracer.pipeline import Attributor, Pipeline
+from oomtracer.pipeline import Attributor, Intake, Pipeline
 from oomtracer.selftest.cgroup import victim_cgroup
 from oomtracer.tracer import TRUTH, Tracer
 
@@ -88,7 +88,6 @@ async def _interruptible(disabled_hooks: frozenset[str]) -> SelftestResult:
 
 async def _selftest(disabled_hooks: frozenset[str]) -> SelftestResult:
     result = SelftestResult()
-    loop = asyncio.get_running_loop()
     reports: asyncio.Queue[OomReport] = asyncio.Queue()
     symbols = KernelSymbols.load()
     pipeline = _pipeline(reports, symbols)
@@ -96,7 +95,9 @@ async def _selftest(disabled_hooks: frozenset[str]) -> SelftestResult:
         tracer = Tracer(ring_size_bytes=RING_BYTES, disabled_hooks=disabled_hooks)
         with result.step("load and attach"):
             stack.enter_context(tracer)
-        tracer.start(loop, pipeline.handle)
+        intake = Intake(tracer, pipeline.handle)
+        draining = asyncio.create_task(intake.run(), name="intake")
+        stack.callback(draining.cancel)
         cgroups = stack.enter_context(ExitStack())
         with result.step("make the cgroup"):
             cgroup = cgroups.enter_context(victim_cgroup(LIMIT_BYTES))
@@ -106,7 +107,8 @@ async def _selftest(disabled_hooks: frozenset[str]) -> SelftestResult:
             report = await _report_of(cgroup.name, pid, reports)
         with result.step("clean up"):
             cgroups.close()
-            tracer.stop(loop, pipeline.handle)
+            intake.stop()
+            await draining
             stack.close()
     result.scope_known = len(symbols) > 0
     signals = any(choice.group == TRUTH and choice.hook for choice in tracer.choices)

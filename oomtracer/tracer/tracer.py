@@ -1,24 +1,25 @@
-"""From the BPF object to raw records on the event loop."""
+"""From the BPF object to raw records."""
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import os
+import secrets
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from oomtracer.errors import OomTracerError, UnsupportedError, errno_name
-from oomtracer.libbpf import BpfObject, Btf, LoadError, RingBuffer, check_layout, extension_size
+from oomtracer.errors import UnsupportedError, errno_name
+from oomtracer.libbpf import BpfObject, Btf, LoadError, RingBuffer, RingRecord, check_layout, extension_size
 from oomtracer.tracer.choice import GroupChoice, choose_hooks
 from oomtracer.tracer.explain import explained, require_privileges
 from oomtracer.tracer.hooks import CONTEXT, HOOKS, TRUTH, VICTIM, Hook
 from oomtracer.tracer.needs import RunningKernel
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from types import TracebackType
 
 logger = logging.getLogger("oomtracer.tracer")
@@ -56,6 +57,13 @@ def record_bytes() -> int:
     return RING_HEADER_BYTES + extension_size("oom_event")
 
 
+class Batch(NamedTuple):
+    """Some records of one ring. ``ring`` names it: a sequence and positions start anew with another one."""
+
+    ring: str
+    records: list[RingRecord]
+
+
 class Counted(NamedTuple):
     """Of ``struct oom_counters``, what is counted beside the records themselves."""
 
@@ -79,6 +87,7 @@ class Tracer:
         self._loaded = False
         self._counted = Counted()
         self._told_lost = 0
+        self._ring_name = secrets.token_hex(8)
 
     def __enter__(self) -> Self:
         require_privileges()
@@ -160,26 +169,30 @@ class Tracer:
             if choice.hook is not choice.candidates[0].hook:
                 logger.info("not usable in the %s group: %s", choice.group, choice.reason)
 
-    def start(self, loop: asyncio.AbstractEventLoop, deliver: Callable[[bytes], None]) -> None:
-        """Hand each record, oldest first, to ``deliver`` on the loop from now on.
+    def read(self) -> Batch:
+        """Records that were not read yet, oldest first; at most ``BATCH``. Never waits, raises OomTracerError."""
+        records = self._ring.read(limit=BATCH)
+        if len(records) < BATCH:
+            self._tell_losses()
+        return Batch(self._ring_name, records)
 
-        ``failed`` gets an OomTracerError once the ring cannot be read any more.
-        """
-        self.failed = loop.create_future()
+    def ring_fd(self) -> int:
+        """The descriptor of the ring's map; it belongs to the tracer."""
+        return self._ring.fileno()
 
-        def drain() -> None:
-            try:
-                records = self._ring.read(limit=BATCH)
-            except OomTracerError as error:
-                loop.remove_reader(self._ring.fileno())
-                self.failed.set_exception(error)
-                return
-            for record in records:
-                deliver(record)
-            if len(records) < BATCH:
-                self._tell_losses()
+    def release(self) -> None:
+        """Give the room of all that was read back to the kernel."""
+        self._ring.release()
 
-        loop.add_reader(self._ring.fileno(), drain)
+    async def readable(self, woken: asyncio.Event) -> None:
+        """Wait until there is something that was not released, or ``woken`` is set."""
+        loop = asyncio.get_running_loop()
+        # Only for as long as somebody waits: what is held back unreleased keeps the descriptor readable.
+        loop.add_reader(self._ring.fileno(), woken.set)
+        try:
+            await woken.wait()
+        finally:
+            loop.remove_reader(self._ring.fileno())
 
     def _tell_losses(self) -> None:
         lost = self.records_lost()
@@ -187,13 +200,9 @@ class Tracer:
             logger.error("the ring was full: %d kills lost so far (raise --ring-size)", lost)
         self._told_lost = lost
 
-    def stop(self, loop: asyncio.AbstractEventLoop, deliver: Callable[[bytes], None]) -> None:
-        """Detach, then hand over what the ring still holds."""
-        loop.remove_reader(self._ring.fileno())
+    def stop(self) -> None:
+        """Detach: nothing more comes into the ring."""
         self._object.detach()
-        while records := self._ring.read(limit=BATCH):
-            for record in records:
-                deliver(record)
 
     def attached(self) -> dict[str, bool]:
         """Every hook of the table, and whether it is attached."""

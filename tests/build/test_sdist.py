@@ -52,6 +52,7 @@ def test_source_distribution_holds_the_inputs_of_the_build(names: set[str]) -> N
         "pyproject.toml",
         "oomtracer/libbpf/native.c",
         "oomtracer/libbpf/native.cdef.h",
+        "oomtracer/libbpf/native_ring.h",
     } <= names
     assert not [name for name in names if name.endswith((".so", ".o"))]
 

@@ -119,7 +119,7 @@ def test_every_record_leads_to_a_valid_report(many):
     attributor = Attributor(boot_id=BOOT_ID, node="n", symbols=Named(), memory_nodes=2)
     pipeline = Pipeline(attributor, [Sink()])
     for data in many:
-        pipeline.handle(data)
+        pipeline.handle("ring", data)
     for report in reports:
         line = json.loads(json_line(report))
         line["victim"]["oom_score_adj"] = 0  # any number in a record, -1000 to 1000 in a kernel
