@@ -12,7 +12,7 @@ import pytest
 
 from oomtracer.app.outboxes import PATIENCE_S, Outboxes
 from oomtracer.config import Rate
-from oomtracer.sinks.kube_events.gather import MAX_SETTLE_S
+from oomtracer.sinks.kube_events.gather import MAX_SETTLE_S, SETTLE_S
 from oomtracer.sinks.kube_events.ledger import WAIT_S
 
 from .apiserver import Answer, Hang, Late, Refused, Truncated, etcd_timeout, overloaded, shutting_down
@@ -305,6 +305,30 @@ def test_a_crash_before_an_incident_is_complete_tells_all_of_it():
             check(node)
             [event] = [each for each in node.server.events if each["reason"] == "ProcessOOMKilled"]
             assert " and 2 more processes were killed" in event["note"]
+
+    run_virtual(main())
+
+
+def test_a_kill_that_two_events_tell_of_is_owed_to_the_later_one():
+    """Of a pod's process the pod's Event may be told, and the node's not yet, when the agent is killed."""
+
+    async def main():
+        async with machine(marking=MARKING, pods=PODS) as node:
+            await node.start()
+            await asyncio.sleep(2.0)
+            node.kill(0)
+            await asyncio.sleep(0.8 * SETTLE_S)
+            node.kill_also(1)
+            await asyncio.sleep(0.6 * SETTLE_S)
+            await node.crash()
+            assert node.count("told WHERE what = 'kills'") == 1
+            await node.start()
+            await asyncio.sleep(MAX_SETTLE_S)
+            await node.settle()
+            await node.stop()
+            check(node, marked={"shop-0"})
+            [event] = [each for each in node.server.events if each["reason"] == "NodeOOMKilled"]
+            assert " and 1 more process were killed" in event["note"]
 
     run_virtual(main())
 
