@@ -6,26 +6,21 @@ import errno
 import logging
 import os
 import sqlite3
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
 from oomtracer.journal import aside, schema
+from oomtracer.journal.connection import STATEMENTS, check, configure, damaged, lacks
 from oomtracer.journal.directory import StateDirectory
-from oomtracer.journal.trouble import is_corrupt
+from oomtracer.journal.trouble import is_corrupt, is_trouble
 
 logger = logging.getLogger("oomtracer.journal")
 
 NAME = "journal.db"
-CHECK_AT_MOST_S = 1.0
-"""A cold file of 64 MiB takes about as long on a slow disk. What is not found is found when it is read."""
-_WAL_PAGES = 1000
-_WAL_BYTES = 4 << 20
 _BUSY_S = 1.0
-_CACHE_KIB = 256
-_STATEMENTS = 32
 _LEAST_BYTES = 512
+_MAGIC = b"SQLite format 3\0"
 
 
 class Database:
@@ -77,11 +72,13 @@ class Database:
     def _opened_or_fresh(self) -> sqlite3.Connection:
         if self._is_cut_off():
             self._put_aside("corrupt", "is cut off")
+        elif self._is_of_unknown_format():
+            self._put_aside("corrupt", "is of a file format that SQLite can only read, or not even that")
         try:
             return self._opened()
         except _NotOursError as error:
             self._put_aside(error.why, str(error))
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             if not is_corrupt(error):
                 raise
             self.condemn(str(error))
@@ -93,6 +90,14 @@ class Database:
         # An empty one without a log is of an agent that was killed before the first byte: nothing is lost.
         return 0 < size_bytes < _LEAST_BYTES or (size_bytes == 0 and _size(Path(f"{self.path}-wal")) > 0)
 
+    def _is_of_unknown_format(self) -> bool:
+        """Whether SQLite would call it read-only, for ever: bytes 18 and 19 of a database are 1, or 2 for WAL."""
+        if not _size(self.path):
+            return False
+        with self.path.open("rb") as file:
+            header = file.read(20)
+        return header.startswith(_MAGIC) and max(header[18:]) > 2
+
     def _opened(self) -> sqlite3.Connection:
         # SQLite gives the log and the index the permissions of the file.
         fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -103,7 +108,7 @@ class Database:
             uri=True,
             timeout=_BUSY_S,
             isolation_level=None,
-            cached_statements=_STATEMENTS,
+            cached_statements=STATEMENTS,
         )
         try:
             self._prepare(connection)
@@ -113,23 +118,32 @@ class Database:
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        blank = schema.is_blank(connection)
-        if not blank:
-            self._identify(connection)
-        else:
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        configure(connection)
-        if not blank:
-            _check(connection)
+        blank = self._inspect(connection)
         connection.execute("BEGIN IMMEDIATE")
         if schema.is_blank(connection):
             schema.create(connection)
         found = schema.migrate(connection, migrations=self._migrations, version=self._version)
-        if missing := _lacks(connection):
-            raise _damaged(f"no column {missing} is in it")
+        if missing := lacks(connection):
+            raise damaged(f"no column {missing} is in it")
         connection.execute("COMMIT")
         if found != self._version and not blank:
             logger.info("%s was of version %d, and is of version %d now", self.path, found, self._version)
+
+    def _inspect(self, connection: sqlite3.Connection) -> bool:
+        """Set the connection up; tell whether the file is new. Raises where it is not ours, or damaged."""
+        try:
+            blank = schema.is_blank(connection)
+            if blank:
+                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            else:
+                self._identify(connection)
+            configure(connection)
+            if not blank:
+                check(connection)
+        except sqlite3.Error as error:
+            # What else SQLite has to say of a file, such as "unsupported file format", does not pass either.
+            raise error if is_trouble(error) else damaged(str(error)) from error
+        return blank
 
     def _identify(self, connection: sqlite3.Connection) -> None:
         if schema.application_of(connection) != schema.APPLICATION_ID:
@@ -179,66 +193,6 @@ class _NotOursError(Exception):
     def __init__(self, why: str, explanation: str) -> None:
         super().__init__(explanation)
         self.why = why
-
-
-def configure(connection: sqlite3.Connection) -> None:
-    """Set what holds for this connection, and the log mode of the file."""
-    connection.text_factory = decoded
-    for pragma in (
-        "journal_mode = WAL",
-        "synchronous = NORMAL",
-        f"wal_autocheckpoint = {_WAL_PAGES}",
-        f"journal_size_limit = {_WAL_BYTES}",
-        f"cache_size = -{_CACHE_KIB}",
-        # Nothing of a transaction reaches the disk before its commit, and none needs a writable /tmp.
-        "cache_spill = OFF",
-        "temp_store = MEMORY",
-    ):
-        connection.execute(f"PRAGMA {pragma}").fetchall()
-
-
-def decoded(text: bytes) -> str:
-    """Text of a file that may be damaged."""
-    return text.decode("utf-8", "replace")
-
-
-def stand_in() -> sqlite3.Connection:
-    """An empty journal in memory, for answers while there is no other."""
-    connection = sqlite3.connect(":memory:", isolation_level=None, cached_statements=_STATEMENTS)
-    connection.execute("PRAGMA temp_store = MEMORY")
-    schema.create(connection)
-    return connection
-
-
-def _check(connection: sqlite3.Connection, at_most_s: float = CHECK_AT_MOST_S) -> None:
-    """Look for damage, for so long at most. Raises sqlite3.DatabaseError."""
-    timer = threading.Timer(at_most_s, connection.interrupt)
-    timer.start()
-    try:
-        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
-            raise
-        return
-    finally:
-        timer.cancel()
-        timer.join()
-    if found != "ok":
-        raise _damaged(found)
-
-
-def _lacks(connection: sqlite3.Connection) -> str:
-    new = stand_in()
-    try:
-        return ", ".join(sorted(f"{table}.{column}" for table, column in schema.lacks(connection, new)))
-    finally:
-        new.close()
-
-
-def _damaged(what: str) -> sqlite3.DatabaseError:
-    error = sqlite3.DatabaseError(what)
-    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-    return error
 
 
 def _size(path: Path) -> int:

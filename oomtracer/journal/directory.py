@@ -39,12 +39,10 @@ class StateDirectory:
             self._lock = None
 
     def sync(self) -> None:
-        """Make the names of new files last. Raises OSError."""
-        fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        """Make the names of new files, and its own, last. Raises OSError."""
+        _sync(self.path)
+        with suppress(PermissionError):  # to read its parent, which is not ours
+            _sync(self.path.parent)
 
     def _make(self) -> None:
         try:
@@ -86,3 +84,11 @@ class StateDirectory:
         except OomTracerError as error:
             raise OSError(str(error)) from error
         self._lock = lock
+
+
+def _sync(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

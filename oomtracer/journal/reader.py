@@ -20,13 +20,15 @@ from urllib.parse import quote
 from oomtracer.errors import OomTracerError, errno_name
 from oomtracer.events import OomReport, Scope
 from oomtracer.journal import schema
-from oomtracer.journal.database import NAME, decoded
+from oomtracer.journal.connection import decoded
+from oomtracer.journal.database import NAME
 from oomtracer.journal.report_json import ReportError, from_text
 from oomtracer.journal.trouble import is_corrupt
 
 PAGE_ROWS = 256
 _BUSY_S = 5.0
 _TRIES = 5
+_DAMAGED = (sqlite3.Error, UnicodeDecodeError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +105,7 @@ class Reader:
             assert self._connection is not None
             try:
                 rows = self._connection.execute(statement, values).fetchall()
-            except sqlite3.Error as error:
+            except _DAMAGED as error:
                 if not self._has_changed():
                     raise self._explained(error) from error
             else:
@@ -116,14 +118,14 @@ class Reader:
     def _open(self) -> None:
         try:
             connection = self._connected()
-        except sqlite3.Error as error:
+        except _DAMAGED as error:
             raise self._explained(error) from error
         except OSError as error:
             raise self._refused(error) from error
         self._connection = connection
         try:
             self._identify(connection)
-        except sqlite3.Error as error:
+        except _DAMAGED as error:
             self._close()
             raise self._explained(error) from error
         except OomTracerError:
@@ -195,7 +197,7 @@ class Reader:
         hint = "run it as the agent's user, mostly root" if isinstance(error, PermissionError) else ""
         return OomTracerError(f"cannot read {self._path}: {errno_name(error.errno or 0)}", hint=hint)
 
-    def _explained(self, error: sqlite3.Error) -> OomTracerError:
+    def _explained(self, error: Exception) -> OomTracerError:
         if is_corrupt(error):
             return OomTracerError(
                 f"{self._path} is damaged: {error}", hint="the agent puts it aside at its next start"

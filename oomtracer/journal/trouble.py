@@ -25,7 +25,8 @@ def is_trouble(error: BaseException) -> bool:
 
 def is_corrupt(error: BaseException) -> bool:
     """Whether the file itself is broken, or no database at all."""
-    return _code(error) in _CORRUPT
+    # The module cannot tell the names in a broken schema otherwise.
+    return _code(error) in _CORRUPT or isinstance(error, UnicodeDecodeError)
 
 
 def is_full(error: BaseException) -> bool:

@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from oomtracer.errors import OomTracerError
-from oomtracer.journal.database import Database, stand_in
+from oomtracer.journal.connection import stand_in
+from oomtracer.journal.database import Database
 from oomtracer.journal.operation import Backlog, Operation
 from oomtracer.journal.trouble import is_corrupt, is_full, is_trouble
 
@@ -98,11 +99,11 @@ class Writer:
         """Make what was committed outlast a power failure."""
         if self.fault or self._connection is None or self._unsynced_since_s is None:
             return
-        self._unsynced_since_s = None
         try:
             self._database.sync()
         except _TROUBLES as error:
             self._fail(error)
+        self._unsynced_since_s = None
 
     def close(self) -> int:
         """Write what waits, move the log into the file and close it; tell how many operations are lost."""

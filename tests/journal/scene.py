@@ -84,22 +84,24 @@ def tmpfs(target: Path, options: str) -> Iterator[Path]:
 
 
 class Disk:
-    """An ext4 file system in a file, which can lose its power."""
+    """An ext4 file system in a file, which can lose its power. ``target`` is a link to where it is mounted."""
 
     def __init__(self, folder: Path) -> None:
         self.target = folder / "disk"
+        self._mount = folder / "mount"
         self._image = folder / "image"
 
     def __enter__(self) -> Self:
-        self.target.mkdir()
+        self._mount.mkdir()
         with self._image.open("wb") as file:
             file.truncate(16 << 20)
         subprocess.run(["mkfs.ext4", "-q", str(self._image)], check=True)
-        _mounted("-o", "loop", str(self._image), str(self.target))
+        _mounted("-o", "loop", str(self._image), str(self._mount))
+        self.target.symlink_to(self._mount)
         return self
 
     def __exit__(self, *_) -> None:
-        subprocess.run(["umount", "-l", str(self.target)], check=True)
+        subprocess.run(["umount", "-l", str(self._mount)], check=True)
 
     def fail(self) -> None:
         """Answer everything with EIO from now on; what was not made to last is lost."""
@@ -120,8 +122,21 @@ class Disk:
 
     def replace(self) -> None:
         """Mount what is left of it once more, in place of the one that fails."""
-        self.__exit__()
-        _mounted("-o", "loop", str(self._image), str(self.target))
+        self.target.unlink()  # nobody finds the empty directory that it was mounted on
+        deadline = time.monotonic() + 20
+        while self._is_dead():
+            # As long as somebody has a file of it open, the kernel mounts the same one again.
+            assert time.monotonic() < deadline
+            self.__exit__()
+            _mounted("-o", "loop", str(self._image), str(self._mount))
+        self.target.symlink_to(self._mount)
+
+    def _is_dead(self) -> bool:
+        try:
+            (self._mount / "probe").touch()
+        except OSError:
+            return True
+        return False
 
 
 # include/uapi/linux/ext4.h: _IOR('X', 125, __u32), EXT4_GOING_FLAGS_NOLOGFLUSH

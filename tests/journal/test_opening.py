@@ -14,6 +14,7 @@ from oomtracer.errors import OomTracerError
 from oomtracer.journal import Journal, Retention, reports, schema
 from oomtracer.journal.aside import MOST_KEPT
 from oomtracer.journal.database import Database
+from oomtracer.journal.reader import Reader, Wanted
 from oomtracer.kernel.directory_lock import DirectoryHeldError
 from tests.unit.pipes import run
 
@@ -139,6 +140,27 @@ def test_random_damage_never_stops_it(state, tmp_path, caplog):
         outcomes.add(bool(aside(directory)))
         shutil.rmtree(directory)
     assert outcomes == {True, False}
+
+
+@pytest.mark.parametrize("position", [18, 19])
+def test_a_format_that_sqlite_would_only_read_is_damage(state, position):
+    """Else the journal would wait for ever for a file that was read-only."""
+    with (state / "journal.db").open("r+b") as file:
+        file.seek(position)
+        file.write(b"\x07")
+    assert known(state) == []
+    assert aside(state)[0].startswith("journal.db.corrupt-")
+
+
+def test_a_name_in_the_schema_that_is_no_text_is_damage(state):
+    """SQLite's own message then cannot be read either: the file is set aside, and `history` says that it is damaged."""
+    whole = (state / "journal.db").read_bytes()
+    assert whole.count(b"records_by_done") == 2
+    (state / "journal.db").write_bytes(whole.replace(b"records_by_done", b"records_by_\xe3\x28ne", 1))
+    with pytest.raises(OomTracerError, match="damaged"), Reader(state) as reader:
+        list(reader.reports(Wanted()))
+    assert known(state) == []
+    assert aside(state)[0].startswith("journal.db.corrupt-")
 
 
 @pytest.mark.parametrize("part", [0.0, 0.01, 0.3, 0.9])
