@@ -44,11 +44,18 @@ class JournalBook:
 
     async def enter(self, ring: str, told: Sequence[Attributed]) -> Sequence[bool]:
         """Keep the reports of stored records, and tell which were not there yet."""
-        owed = Delivery.STDOUT | (self._owed_to.owed if self._owed_to else Delivery.NONE)
-        rows = [ReportRow(report=each.report, pending=owed) for each in told if each.report]
+        rows = [
+            ReportRow(report=each.report, pending=self._owed(each.report)) for each in told if each.report
+        ]
         done = [(self._ring(ring), each.position) for each in told]
         added = iter(await self._journal.add(rows, done))
         return [bool(each.report) and next(added) for each in told]
+
+    def _owed(self, report: OomReport) -> Delivery:
+        # Nothing is done about a kill that we made ourselves.
+        if self._owed_to is None or report.selftest:
+            return Delivery.STDOUT
+        return Delivery.STDOUT | self._owed_to.owed
 
     def told(self, report: OomReport) -> None:
         """Standard output has taken a report."""

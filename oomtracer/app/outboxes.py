@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -18,6 +20,12 @@ if TYPE_CHECKING:
     from oomtracer.journal import Delivery, Journal, PendingReport
     from oomtracer.journal.event_table import EventTable
     from oomtracer.journal.mark_table import MarkTable
+
+
+logger = logging.getLogger("oomtracer.app")
+
+PATIENCE_S = 10.0
+"""What the start waits for the journal's disk."""
 
 
 class Names:
@@ -62,11 +70,15 @@ class Outboxes:
             self.events = EventTable(journal.submit, moments)
 
     async def restore(self, marks: MarkSink, events: EventSink | None) -> None:
-        """Hand the sinks what earlier processes left of marks and Events."""
-        if self.marks:
-            marks.restore(await self.marks.load())
-        if self.events and events:
-            events.restore(await self.events.load())
+        """Hand the sinks what earlier processes left of marks and Events, unless the disk does not answer."""
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                if self.marks:
+                    marks.restore(await self.marks.load())
+                if self.events and events:
+                    events.restore(await self.events.load())
+        except TimeoutError:
+            logger.error("the journal does not say which marks were made before: they count for no budget")  # noqa: TRY400
 
     def resume(
         self, owed: Sequence[PendingReport], naming: Naming, marks: MarkSink, events: EventSink | None

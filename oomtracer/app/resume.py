@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("oomtracer.app")
 
+PATIENCE_S = 10.0
 # Enough for the incident that a crash fell into.
 _RECALLED = 512
 
@@ -67,14 +69,17 @@ class Resume:
 
 
 async def read_journal(journal: Journal) -> Resume:
-    """Ask the journal."""
-    return Resume(
-        await journal.submit(lambda each: raw.last_finished(each, _RECALLED)),
-        await journal.submit(raw.unfinished),
-        await journal.submit(
-            lambda each: reports.owed(each, Delivery.STDOUT | Delivery.MARK | Delivery.EVENT)
-        ),
+    """Ask the journal; of a disk that does not answer, nothing is taken up before the next start."""
+    answers = asyncio.gather(
+        journal.submit(lambda each: raw.last_finished(each, _RECALLED)),
+        journal.submit(raw.unfinished),
+        journal.submit(lambda each: reports.owed(each, Delivery.STDOUT | Delivery.MARK | Delivery.EVENT)),
     )
+    try:
+        return Resume(*await asyncio.wait_for(answers, PATIENCE_S))
+    except TimeoutError:
+        logger.error("the journal's disk does not answer: what is owed is not taken up")  # noqa: TRY400
+        return Resume((), (), ())
 
 
 def _boot_and_ring(record: RawRecord) -> tuple[str, str]:

@@ -62,7 +62,7 @@ def test_a_full_ring_is_counted_exactly(make_cgroup: CgroupMaker, grow: Grow) ->
         lost = 21 - len(reports)
         page = get(url)[1]
         assert 0 < lost < 20
-        assert metric(page, "oom_tracer_lost_events_total", stage="ring") == lost
+        assert metric(page, "oom_tracer_lost_events_total", stage="ring_full") == lost
         assert metric(page, "oom_tracer_events_total", stage="observed", reason="ebpf_capture") == len(
             reports
         )

@@ -324,7 +324,7 @@ def foreign_reports() -> st.SearchStrategy:
         strategies.workloads(),
         st.integers(0, 10),
         st.just("--password=foreign"),
-    )
+    ).filter(lambda report: FOREIGN not in f"{report.workload.container} {report.victim.comm}")
 
 
 @given(foreign_reports(), st.integers(1, 5), DECISIONS, MARKINGS)

@@ -10,13 +10,15 @@ from dataclasses import replace
 
 import pytest
 
+from oomtracer.app.outboxes import PATIENCE_S, Outboxes
 from oomtracer.config import Rate
-from oomtracer.sinks.kube_events.gather import MAX_SETTLE_S
+from oomtracer.sinks.kube_events.gather import MAX_SETTLE_S, SETTLE_S
 from oomtracer.sinks.kube_events.ledger import WAIT_S
 
 from .apiserver import Answer, Hang, Late, Refused, Truncated, etcd_timeout, overloaded, shutting_down
 from .apiserver.watch import End
 from .mark_scene import APPLIED, MARKING
+from .mark_scene import Node as MarkNode
 from .restart_scene import Node, machine
 from .virtual_time import now, run_virtual
 
@@ -307,6 +309,30 @@ def test_a_crash_before_an_incident_is_complete_tells_all_of_it():
     run_virtual(main())
 
 
+def test_a_kill_that_two_events_tell_of_is_owed_to_the_later_one():
+    """Of a pod's process the pod's Event may be told, and the node's not yet, when the agent is killed."""
+
+    async def main():
+        async with machine(marking=MARKING, pods=PODS) as node:
+            await node.start()
+            await asyncio.sleep(2.0)
+            node.kill(0)
+            await asyncio.sleep(0.8 * SETTLE_S)
+            node.kill_also(1)
+            await asyncio.sleep(0.6 * SETTLE_S)
+            await node.crash()
+            assert node.count("told WHERE what = 'kills'") == 1
+            await node.start()
+            await asyncio.sleep(MAX_SETTLE_S)
+            await node.settle()
+            await node.stop()
+            check(node, marked={"shop-0"})
+            [event] = [each for each in node.server.events if each["reason"] == "NodeOOMKilled"]
+            assert " and 1 more process were killed" in event["note"]
+
+    run_virtual(main())
+
+
 def test_an_outage_of_most_of_an_hour_costs_no_event():
     """Whether the agent lives through it or not; marks are too old by then."""
 
@@ -427,3 +453,19 @@ def test_a_journal_that_does_not_answer_holds_no_mark_up():
             assert now() - killed_s < 2.0
 
     run_virtual(main())
+
+
+def test_a_journal_that_does_not_answer_holds_no_start_up(caplog):
+    """What was made before is not known then, and that is said."""
+
+    class Hung:
+        def submit(self, *_, **__):
+            return asyncio.get_running_loop().create_future()
+
+    async def main():
+        started_s = now()
+        await Outboxes(Hung(), boot_id="boot").restore(MarkNode().sink, None)
+        assert now() - started_s == pytest.approx(PATIENCE_S, abs=0.1)
+
+    run_virtual(main())
+    assert "the journal does not say which marks were made before" in caplog.text
