@@ -20,7 +20,7 @@ from oomtracer.config import (
     OnUnsupported,
     OutputFormat,
     PodMetrics,
-    parse_directory,
+    parse_pin_path,
     parse_ring_size,
 )
 from oomtracer.config.cluster import DEFAULT_OPT_OUT_ANNOTATION, DEFAULT_PROTECTED_NAMESPACES
@@ -122,7 +122,7 @@ def run(  # noqa: PLR0913 - one parameter for each flag
             on_unsupported=on_unsupported,
             disabled_hooks=hook_names(disable_hook),
             cluster=cluster,
-            pin_path=parse_directory(pin_path, flag="--pin-path"),
+            pin_path=parse_pin_path(pin_path),
             state=state,
             backfill=backfill is Backfill.ON or (backfill is Backfill.AUTO and state is not None),
         )
@@ -147,7 +147,7 @@ def check(
     result = checks.check(
         ring_size_bytes=parse_ring_size(ring_size),
         disabled_hooks=hook_names(disable_hook),
-        pin_path=parse_directory(pin_path, flag="--pin-path"),
+        pin_path=parse_pin_path(pin_path),
     )
     tell(checks.as_json(result) if output is OutputFormat.JSON else checks.as_text(result))
     if not result.can_trace:
@@ -243,7 +243,7 @@ def unpin(
     _require_linux()
     from oomtracer import unpin as command
 
-    directory = parse_directory(pin_path or DEFAULT_PIN_PATH, flag="--pin-path")
+    directory = parse_pin_path(pin_path or DEFAULT_PIN_PATH)
     assert directory
     result = command.unpin(directory)
     tell(command.as_json(result) if output is OutputFormat.JSON else command.as_text(result))

@@ -11,7 +11,7 @@ from oomtracer.config.model import (
     OutputFormat,
     State,
 )
-from oomtracer.config.paths import DEFAULT_PIN_PATH, parse_directory
+from oomtracer.config.paths import DEFAULT_PIN_PATH, parse_directory, parse_pin_path
 from oomtracer.config.sizes import (
     DEFAULT_RING_SIZE_BYTES,
     DEFAULT_STATE_MAX_BYTES,
@@ -44,6 +44,7 @@ __all__ = [
     "parse_directory",
     "parse_duration",
     "parse_label",
+    "parse_pin_path",
     "parse_rate",
     "parse_ring_size",
     "parse_size",

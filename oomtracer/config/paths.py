@@ -20,3 +20,18 @@ def parse_directory(text: str, *, flag: str) -> Path | None:
     if path == Path("/"):
         raise UsageError(f"{flag}: / is no directory of ours", hint=f"write {flag}=/an/absolute/path")
     return path
+
+
+def parse_pin_path(text: str, *, flag: str = "--pin-path") -> Path | None:
+    """An absolute path; None for an empty text. Raises UsageError.
+
+    No relative one: what is left behind in the kernel has to be found again from anywhere.
+    """
+    if not text:
+        return None
+    if not text.startswith("/") or ".." in Path(text).parts:
+        raise UsageError(
+            f"{flag}: {text[:100]!a} is no absolute path",
+            hint=f"write it from the root on, as {flag}={DEFAULT_PIN_PATH}",
+        )
+    return parse_directory(text, flag=flag)

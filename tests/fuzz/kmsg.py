@@ -9,8 +9,8 @@ import re
 from dataclasses import replace
 from random import Random
 
-from oomtracer.backfill import LoggedKill, LogLine, LogRead, parse, recover
-from oomtracer.backfill.grammar import Killed, is_decisive, said_by
+from oomtracer.backfill import LoggedKill, LogLine, LogRead, grammar, parse, recover
+from oomtracer.backfill.grammar import Killed, said_by
 from oomtracer.backfill.line import kmsg_line, syslog_lines
 from oomtracer.sinks.console import block
 from oomtracer.sinks.jsonl import json_line
@@ -94,7 +94,7 @@ def check(data: bytes) -> None:
 
 def _lines(data: bytes) -> list[LogLine]:
     if data[:1] == b"s":
-        return list(syslog_lines(data[1:], is_decisive))
+        return list(syslog_lines(data[1:], grammar))
     return [line for record in data[1:].split(b"\0") if (line := kmsg_line(record))]
 
 

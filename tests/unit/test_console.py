@@ -193,7 +193,7 @@ def test_the_sink_writes_the_block():
     written = []
 
     class Writer:
-        def write(self, data: bytes) -> None:
+        def write(self, data: bytes, on_written: object) -> None:
             written.append(data)
 
     Console(Writer()).emit(MEMCG)

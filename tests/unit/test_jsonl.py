@@ -63,7 +63,7 @@ def test_the_sink_writes_the_line():
     written = []
 
     class Writer:
-        def write(self, report: bytes) -> None:
+        def write(self, report: bytes, on_written: object) -> None:
             written.append(report)
 
     JsonLines(Writer()).emit(builders.report())

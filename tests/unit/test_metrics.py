@@ -28,10 +28,12 @@ def metrics(**changes) -> Metrics:
         libbpf="v1.1",
         events=lambda: {("observed", "ebpf_capture"): 3},
         repeated=lambda: 1,
-        lost=lambda: {"ring": 2, "stdout": 0},
+        lost=lambda: {"ring_full": 2, "stdout": 0},
         hooks=lambda: {"tp_btf/mark_victim": True, "tp_btf/signal_generate": False},
         second_kills=lambda: 4,
         kernel_kills=lambda: 17,
+        pinned=lambda: True,
+        backfilled=lambda: 5,
         queued_bytes=lambda: 512,
     )
     return Metrics(replace(sources, **changes))
@@ -70,7 +72,7 @@ def test_what_other_components_count_is_asked_at_each_scrape():
     page = samples(metrics())
     assert page["oom_tracer_build_info"] == {("9.9", "v1.1"): 1}
     assert page["oom_tracer_events_total"] == {("observed", "ebpf_capture"): 3}
-    assert page["oom_tracer_lost_events_total"] == {("ring",): 2, ("stdout",): 0}
+    assert page["oom_tracer_lost_events_total"] == {("ring_full",): 2, ("stdout",): 0}
     assert page["oom_tracer_hook_attached"] == {("tp_btf/mark_victim",): 1, ("tp_btf/signal_generate",): 0}
     assert page["oom_tracer_second_kills_total"] == {(): 4}
     assert page["oom_tracer_repeated_kills_total"] == {(): 1}

