@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 PACKAGES := ca-certificates clang clang-format gcc libbpf-dev libc6-dev llvm lz4 openssl python3 python3-dev python3-venv \
 	xz-utils zstd bpftool
 RELEASE_PACKAGES := dpkg-dev lld
-VM_PACKAGES := cpio qemu-system-arm qemu-system-x86
+VM_PACKAGES := cpio e2fsprogs qemu-system-arm qemu-system-x86
 TEST_PACKAGES := $(VM_PACKAGES) mmdebstrap podman qemu-user-static runc
 
 BPF_SOURCES := $(wildcard bpf/src/*.c bpf/src/*.h bpf/headers/*.h)
