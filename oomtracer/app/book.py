@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from oomtracer.pipeline import Attributed
     from oomtracer.pipeline.intake import Batch
 
-PATIENCE_S = 10.0
 _COUNTS = ("reason", "before_start", "kernel_kills", "program_kills", "second_kills", "lost", "waiting")
 
 
@@ -31,8 +29,8 @@ class JournalBook:
     def __init__(
         self, journal: Journal, *, directory: Path, boot_id: str, owed_to: ClusterHalf | None
     ) -> None:
-        self._told_file = ToldFile.open(directory / "told")
-        self.told_before = self._told_file.known() if self._told_file else frozenset()
+        self._told_file = ToldFile(directory / "told")
+        self.told_before = self._told_file.known()
         """What a process before this one has told, by ``was_told``, even if the journal does not know it."""
         self._journal = journal
         self._boot_id = boot_id
@@ -61,8 +59,7 @@ class JournalBook:
 
     def told(self, report: OomReport) -> None:
         """Standard output has taken a report."""
-        if self._told_file:
-            self._told_file.note(report.id)
+        self._told_file.note(report.id)
         self._journal.submit(
             lambda connection: reports.settle(connection, [report.id], Delivery.STDOUT), kind="deliveries"
         )
@@ -87,11 +84,7 @@ class JournalBook:
 
     async def losses_told(self, ring: str) -> Mapping[str, int]:
         """The losses of a ring that a process before this one has logged."""
-        answer = self._journal.submit(lambda connection: audits.of_ring(connection, ring), kind="audit")
-        try:
-            row = await asyncio.wait_for(answer, PATIENCE_S)
-        except TimeoutError:  # the disk does not answer: then they are told again
-            return {}
+        row = await self._journal.ask(lambda connection: audits.of_ring(connection, ring), None)
         lost = row.counts["lost"] if row else {}
         return {stage: count for stage, count in lost.items() if stage in (UNSEEN, *PROGRAM_STAGES)}
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("oomtracer.app")
 
-PATIENCE_S = 10.0
 # Enough for the incident that a crash fell into.
 _RECALLED = 512
 
@@ -73,16 +72,14 @@ class Resume:
 
 async def read_journal(journal: Journal) -> Resume:
     """Ask the journal; of a disk that does not answer, nothing is taken up before the next start."""
-    answers = asyncio.gather(
-        journal.submit(lambda each: raw.last_finished(each, _RECALLED)),
-        journal.submit(raw.unfinished),
-        journal.submit(lambda each: reports.owed(each, Delivery.STDOUT | Delivery.MARK | Delivery.EVENT)),
+    finished, unfinished, owed = await asyncio.gather(
+        journal.ask(lambda each: raw.last_finished(each, _RECALLED), []),
+        journal.ask(raw.unfinished, []),
+        journal.ask(lambda each: reports.owed(each, Delivery.STDOUT | Delivery.MARK | Delivery.EVENT), None),
     )
-    try:
-        return Resume(*await asyncio.wait_for(answers, PATIENCE_S))
-    except TimeoutError:
-        logger.error("the journal's disk does not answer: what is owed is not taken up")  # noqa: TRY400
-        return Resume((), (), ())
+    if owed is None:
+        logger.error("the journal's disk does not answer: what is owed is not taken up")
+    return Resume(finished, unfinished, owed or [])
 
 
 def _boot_and_ring(record: RawRecord) -> tuple[str, str]:

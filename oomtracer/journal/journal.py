@@ -119,6 +119,10 @@ class Journal:
         self._thread.put(Operation(operation, kind, size_bytes, deliver))
         return answer
 
+    async def ask(self, operation: Callable[[Connection], T], instead: T) -> T:
+        """Run ``operation`` as ``submit`` does, and wait; ``instead`` stands for a disk that does not answer at all."""
+        return await self._patiently(self.submit(operation), instead)
+
     async def store(self, ring: str, raw: Sequence[tuple[int, bytes]]) -> list[bool]:
         """Keep raw records (position, bytes) of a ring. They may be released to the kernel after it.
 
