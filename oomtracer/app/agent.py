@@ -160,8 +160,8 @@ class _App:
             self._book = self._make_book(self._journal, self._config.state)
         self._tracing = self._make_tracing()
         protect()
-        if self._journal and self._book:
-            await self._take_up(self._journal, self._book, self._tracing)
+        if self._journal:
+            await self._take_up(self._journal, self._tracing)
         self._fault = ""
         logger.info("tracing OOM kills on %s, Linux %s", self._config.node_name, os.uname().release)
         stop = asyncio.create_task(self._stop.wait(), name="stop")
@@ -202,7 +202,9 @@ class _App:
         if ends_within_a_line(STDOUT):
             self._writer.write(b"\n")
         sink = Console if output is OutputFormat.TEXT else JsonLines
-        return sink(self._writer, self._book.told if self._book else None)
+        if self._book is None:
+            return sink(self._writer)
+        return self._book.once(sink(self._writer, self._book.told))
 
     def _make_book(self, journal: Journal, state: State) -> JournalBook:
         from oomtracer.app.book import JournalBook
@@ -217,15 +219,15 @@ class _App:
             node=self._config.node_name,
             attached_ns=self._tracer.attached_ns,
             journal=self._journal,
-            tell=self._report_sink.emit,
+            tell=self._cluster.tell_past if self._cluster else self._report_sink.emit,
         )
 
-    async def _take_up(self, journal: Journal, book: JournalBook, tracing: Tracing) -> None:
+    async def _take_up(self, journal: Journal, tracing: Tracing) -> None:
         """Deliver what an agent before this one owed, in the order of the kills."""
         from oomtracer.app.resume import read_journal
 
         resume = await read_journal(journal)
-        for report in resume.untold(journal, book.told_before):
+        for report in resume.untold:
             self._report_sink.emit(report)
         if self._cluster:
             self._cluster.resume(resume.owed)

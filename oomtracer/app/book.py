@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from oomtracer.audit import PROGRAM_STAGES, UNSEEN
 from oomtracer.journal import Delivery, ReportRow, audits, reports
-from oomtracer.journal.told import ToldFile
+from oomtracer.journal.told import ToldFile, was_told
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from oomtracer.journal import Journal
     from oomtracer.pipeline import Attributed
     from oomtracer.pipeline.intake import Batch
+    from oomtracer.sinks import Sink
 
 _COUNTS = ("reason", "before_start", "kernel_kills", "program_kills", "second_kills", "lost", "waiting")
 
@@ -30,8 +31,7 @@ class JournalBook:
         self, journal: Journal, *, directory: Path, boot_id: str, owed_to: ClusterHalf | None
     ) -> None:
         self._told_file = ToldFile(directory / "told")
-        self.told_before = self._told_file.known()
-        """What a process before this one has told, by ``was_told``, even if the journal does not know it."""
+        self._told_before = self._told_file.known()
         self._journal = journal
         self._boot_id = boot_id
         self._owed_to = owed_to
@@ -56,6 +56,14 @@ class JournalBook:
         if self._owed_to is None or report.selftest:
             return Delivery.STDOUT
         return Delivery.STDOUT | self._owed_to.owed
+
+    def once(self, sink: Sink) -> Sink:
+        """The same sink without what a process before this one has told, even where the journal does not know it."""
+        return _Once(sink, self)
+
+    def was_told(self, report: OomReport) -> bool:
+        """Whether standard output has taken a report in another process."""
+        return was_told(report.id, self._told_before)
 
     def told(self, report: OomReport) -> None:
         """Standard output has taken a report."""
@@ -85,9 +93,24 @@ class JournalBook:
     async def losses_told(self, ring: str) -> Mapping[str, int]:
         """The losses of a ring that a process before this one has logged."""
         row = await self._journal.ask(lambda connection: audits.of_ring(connection, ring), None)
-        lost = row.counts["lost"] if row else {}
+        lost = row.counts.get("lost", {}) if row else {}
         return {stage: count for stage, count in lost.items() if stage in (UNSEEN, *PROGRAM_STAGES)}
 
     def _ring(self, name: str) -> str:
         # Records of another boot are not ours to attribute: see resume.py.
         return f"{self._boot_id}/{name}"
+
+
+class _Once:
+    """Tells a report, unless it was told."""
+
+    def __init__(self, sink: Sink, book: JournalBook) -> None:
+        self._sink = sink
+        self._book = book
+
+    def emit(self, report: OomReport) -> None:
+        """Take one report."""
+        if self._book.was_told(report):
+            self._book.told(report)
+        else:
+            self._sink.emit(report)

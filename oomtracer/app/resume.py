@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from oomtracer.journal import Delivery, reports
 from oomtracer.journal import records as raw
-from oomtracer.journal.told import was_told
 from oomtracer.libbpf import RingRecord
 
 if TYPE_CHECKING:
@@ -36,12 +35,10 @@ class Resume:
         self._finished = finished
         self._unfinished = unfinished
 
-    def untold(self, journal: Journal, told: frozenset[bytes]) -> list[OomReport]:
-        """Reports that standard output has not taken; ``told`` are those of which only the journal does not know."""
-        pending = [each.report for each in self.owed if Delivery.STDOUT in each.pending]
-        known = [report.id for report in pending if was_told(report.id, told)]
-        journal.submit(lambda each: reports.settle(each, known, Delivery.STDOUT), kind="deliveries")
-        return [report for report in pending if report.id not in known]
+    @property
+    def untold(self) -> list[OomReport]:
+        """Reports that standard output has not taken, by the journal's word."""
+        return [each.report for each in self.owed if Delivery.STDOUT in each.pending]
 
     def waive(self, journal: Journal) -> None:
         """There is no cluster any more that marks and Events could go to."""
@@ -72,14 +69,16 @@ class Resume:
 
 async def read_journal(journal: Journal) -> Resume:
     """Ask the journal; of a disk that does not answer, nothing is taken up before the next start."""
+    nothing: Sequence[RawRecord] = ()
+    all_of_them = Delivery.STDOUT | Delivery.MARK | Delivery.EVENT
     finished, unfinished, owed = await asyncio.gather(
-        journal.ask(lambda each: raw.last_finished(each, _RECALLED), []),
-        journal.ask(raw.unfinished, []),
-        journal.ask(lambda each: reports.owed(each, Delivery.STDOUT | Delivery.MARK | Delivery.EVENT), None),
+        journal.ask(lambda each: raw.last_finished(each, _RECALLED), nothing),
+        journal.ask(raw.unfinished, nothing),
+        journal.ask(lambda each: reports.owed(each, all_of_them), None),
     )
     if owed is None:
         logger.error("the journal's disk does not answer: what is owed is not taken up")
-    return Resume(finished, unfinished, owed or [])
+    return Resume(finished, unfinished, owed or ())
 
 
 def _boot_and_ring(record: RawRecord) -> tuple[str, str]:

@@ -62,7 +62,8 @@ def reported_since(connection: sqlite3.Connection, row: AuditRow) -> int:
     """How many reports there are of kills that the kernel has counted since the row's programs were attached."""
     query = (
         "SELECT count(*) FROM reports WHERE boot_id = ? AND boot_time_ns >= ? AND source != 'kmsg'"
-        " AND json_extract(report, '$.outcome') = 'killed' AND NOT json_extract(report, '$.shared_memory')"
+        " AND CASE WHEN json_valid(report) THEN json_extract(report, '$.outcome') = 'killed'"
+        " AND NOT json_extract(report, '$.shared_memory') END"
     )
     return int(connection.execute(query, (row.boot_id, row.since_ns)).fetchone()[0])
 

@@ -22,6 +22,7 @@ from oomtracer.journal.writer import Writer
 logger = logging.getLogger("oomtracer.journal")
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 MOST_WAITING = 4096
 MOST_WAITING_BYTES = 4 << 20
@@ -119,9 +120,10 @@ class Journal:
         self._thread.put(Operation(operation, kind, size_bytes, deliver))
         return answer
 
-    async def ask(self, operation: Callable[[Connection], T], instead: T) -> T:
+    async def ask(self, operation: Callable[[Connection], T], instead: U) -> T | U:
         """Run ``operation`` as ``submit`` does, and wait; ``instead`` stands for a disk that does not answer at all."""
-        return await self._patiently(self.submit(operation), instead)
+        answer: asyncio.Future[T | U] = self.submit(operation)
+        return await self._patiently(answer, instead)
 
     async def store(self, ring: str, raw: Sequence[tuple[int, bytes]]) -> list[bool]:
         """Keep raw records (position, bytes) of a ring. They may be released to the kernel after it.

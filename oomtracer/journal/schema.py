@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Mapping
 
-from oomtracer.journal import audits, outbox
+from oomtracer.journal import audits, outbox, recovered
 
 APPLICATION_ID = 0x6F6F6D74
 """``oomt`` in ASCII."""
@@ -60,7 +60,7 @@ MIGRATIONS: Mapping[int, Migration] = {}
 
 def create(connection: sqlite3.Connection) -> None:
     """Make the tables in an empty database, inside the caller's transaction."""
-    for statement in (*TABLES, *outbox.TABLES, *audits.TABLES):
+    for statement in (*TABLES, *outbox.TABLES, *audits.TABLES, *recovered.TABLES):
         connection.execute(statement)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {VERSION}")
