@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from oomtracer.audit import PROGRAM_STAGES, UNSEEN
 from oomtracer.journal import Delivery, ReportRow, audits, reports
+from oomtracer.journal import records as raw
 from oomtracer.journal.told import ToldFile, was_told
 
 if TYPE_CHECKING:
@@ -95,6 +96,21 @@ class JournalBook:
         row = await self._journal.ask(lambda connection: audits.of_ring(connection, ring), None)
         lost = row.counts.get("lost", {}) if row else {}
         return {stage: count for stage, count in lost.items() if stage in (UNSEEN, *PROGRAM_STAGES)}
+
+    async def stored(self, ring: str) -> int | None:
+        """How many records of a ring were stored, by all processes; None where that is not known."""
+        name = self._ring(ring)
+        return await self._journal.ask(lambda connection: raw.stored(connection, name), None)
+
+    def write_off(self, ring: str, count: int) -> None:
+        """So many of its records will never be stored."""
+        name = self._ring(ring)
+        self._journal.submit(lambda connection: raw.count_stored(connection, name, count), kind="records")
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether what it says is what was stored."""
+        return not self._journal.fault
 
     def _ring(self, name: str) -> str:
         # Records of another boot are not ours to attribute: see resume.py.

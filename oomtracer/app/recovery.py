@@ -61,13 +61,7 @@ class Recovery:
             )
 
     async def run(self, caught_up: Callable[[], Awaitable[None]]) -> None:
-        """Once ``caught_up``, the ring's kills are known. A defect in this ends nothing else."""
-        try:
-            await self._run(caught_up)
-        except Exception:
-            logger.exception("the kernel's log was not gone through")
-
-    async def _run(self, caught_up: Callable[[], Awaitable[None]]) -> None:
+        """Once ``caught_up``, the ring's kills are known."""
         if self._journal and self._journal.fault:
             logger.warning("the kernel's log is not gone through: what was told before is not known")
             return

@@ -40,7 +40,7 @@ def keep(connection: sqlite3.Connection, row: AuditRow) -> None:
     values = (row.ring, row.boot_id, row.since_ns, row.since_us, row.until_us, json.dumps(row.counts))
     connection.execute(f"INSERT OR REPLACE INTO audits ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", values)  # noqa: S608
     connection.execute(
-        "DELETE FROM audits WHERE ring NOT IN (SELECT ring FROM audits ORDER BY until_us DESC LIMIT ?)",
+        "DELETE FROM audits WHERE ring NOT IN (SELECT ring FROM audits ORDER BY rowid DESC LIMIT ?)",
         (_MOST,),
     )
 
@@ -53,7 +53,7 @@ def of_ring(connection: sqlite3.Connection, ring: str) -> AuditRow | None:
 
 def latest(connection: sqlite3.Connection) -> AuditRow | None:
     """The last of all."""
-    query = f"SELECT {_COLUMNS} FROM audits ORDER BY since_us DESC LIMIT 1"  # noqa: S608
+    query = f"SELECT {_COLUMNS} FROM audits ORDER BY rowid DESC LIMIT 1"  # noqa: S608
     found = connection.execute(query).fetchone()
     return _row(found) if found else None
 

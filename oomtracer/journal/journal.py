@@ -33,6 +33,10 @@ _ROW_BYTES = 4096
 _IDS_KNOWN = 1024
 
 
+class JournalHangsError(TimeoutError):
+    """The disk does not answer, and no more can wait for it."""
+
+
 class Journal:
     """Made by ``start``; ``close`` ends it.
 
@@ -49,6 +53,7 @@ class Journal:
         self._thread = WriterThread(self._writer, retention)
         self._patience_s = patience_s
         self._waiting = 0
+        self._waiting_bytes = 0
         self._hangs = False
         self._dropped: Counter[str] = Counter()
         self._ids: dict[str, None] = {}
@@ -107,11 +112,13 @@ class Journal:
         connection's database, and does not begin or end transactions.
         """
         answer: asyncio.Future[T] = self._loop.create_future()
-        if self._hangs and self._waiting >= MOST_WAITING:
+        answer.add_done_callback(_ignore)  # not everybody waits
+        if self._hangs and not self._has_room(size_bytes):
             self._dropped[kind] += 1
-            answer.set_exception(TimeoutError(self.fault))
+            answer.set_exception(JournalHangsError(self.fault))
             return answer
         self._waiting += 1
+        self._waiting_bytes += size_bytes
 
         def deliver(settled: Operation) -> None:
             with suppress(RuntimeError):  # the loop is closed: nobody waits any more
@@ -168,9 +175,14 @@ class Journal:
             del self._ids[next(iter(self._ids))]
         return is_new
 
+    def _has_room(self, size_bytes: int) -> bool:
+        return self._waiting < MOST_WAITING and self._waiting_bytes + size_bytes <= MOST_WAITING_BYTES
+
     def _answer(self, answer: asyncio.Future[T], settled: Operation) -> None:
         self._waiting -= 1
-        self._answers()
+        self._waiting_bytes -= settled.size_bytes
+        if not self._waiting:  # until then it may be a disk that stands still again and again
+            self._answers()
         if answer.done():
             return
         if settled.defect is not None:
@@ -179,10 +191,10 @@ class Journal:
             answer.set_result(settled.result)
 
     async def _patiently(self, answer: asyncio.Future[T], instead: T) -> T:
-        if await self._is_answered(answer):
-            return answer.result()
-        answer.add_done_callback(_ignore)
-        return instead
+        try:
+            return answer.result() if await self._is_answered(answer) else instead
+        except JournalHangsError:
+            return instead
 
     async def _is_answered(self, answer: asyncio.Future[T]) -> bool:
         # A disk that hung a moment ago is not waited for once more.

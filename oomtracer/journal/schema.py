@@ -26,6 +26,8 @@ TABLES = (
         UNIQUE (ring, position)
     )""",
     "CREATE INDEX records_by_done ON records (done, n)",
+    # How many records of each ring were stored, those that were removed since too.
+    "CREATE TABLE rings (ring TEXT NOT NULL PRIMARY KEY, stored INTEGER NOT NULL)",
     # One row for each killed process. share: whose part of the journal it takes. pending: a bit for each delivery
     # that is still owed. report: the whole OomReport as JSON.
     """CREATE TABLE reports (
