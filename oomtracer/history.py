@@ -13,6 +13,7 @@ from oomtracer.errors import UsageError
 from oomtracer.events import OomReport, Scope
 from oomtracer.journal.reader import Reader, StoredReport, Wanted
 from oomtracer.printable import printable, size
+from oomtracer.sinks.audit_line import audit_line
 from oomtracer.sinks.console import workload_name
 from oomtracer.sinks.jsonl import json_line
 
@@ -33,6 +34,8 @@ def history(directory: str, wanted: Wanted, tell: Tell, *, as_json: bool) -> Non
             _tell_lines(found, tell)
         else:
             tell(table(list(map(_cells, found))))
+            if line := audit_line(reader):
+                tell(f"{line}\n")
     if reader.unreadable:
         logger.warning("%d reports of the journal are of a newer oomtracer, or damaged", reader.unreadable)
 

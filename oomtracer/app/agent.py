@@ -231,6 +231,7 @@ class _App:
             self._cluster.resume(resume.owed)
         else:
             resume.waive(journal)
+        tracing.lost_at_start = resume.drop_other_boots(self._boot_id, journal)
         await tracing.take_up(resume, self._boot_id)
 
     async def _finish(self) -> None:

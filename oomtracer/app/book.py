@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from oomtracer.pipeline import Attributed
     from oomtracer.pipeline.intake import Batch
 
+PATIENCE_S = 10.0
 _COUNTS = ("reason", "before_start", "kernel_kills", "program_kills", "second_kills", "lost", "waiting")
 
 
@@ -85,7 +87,11 @@ class JournalBook:
 
     async def losses_told(self, ring: str) -> Mapping[str, int]:
         """The losses of a ring that a process before this one has logged."""
-        row = await self._journal.submit(lambda connection: audits.of_ring(connection, ring), kind="audit")
+        answer = self._journal.submit(lambda connection: audits.of_ring(connection, ring), kind="audit")
+        try:
+            row = await asyncio.wait_for(answer, PATIENCE_S)
+        except TimeoutError:  # the disk does not answer: then they are told again
+            return {}
         lost = row.counts["lost"] if row else {}
         return {stage: count for stage, count in lost.items() if stage in (UNSEEN, *PROGRAM_STAGES)}
 

@@ -51,21 +51,24 @@ class Resume:
             lambda each: reports.settle(each, ids, Delivery.MARK | Delivery.EVENT), kind="deliveries"
         )
 
-    async def attribute(self, boot_id: str, pipeline: Pipeline, intake: Intake) -> int:
-        """Make the reports of records that had none, and hand them on. Returns how many cannot be made."""
+    async def attribute(self, boot_id: str, pipeline: Pipeline, intake: Intake) -> None:
+        """Make the reports of records that had none, and hand them on."""
         for each in self._finished:
             boot, _, ring = each.ring.partition("/")
             if boot == boot_id:
                 pipeline.recall(ring, each.record)
-        lost = 0
         for (boot, ring), group in groupby(self._unfinished, key=_boot_and_ring):
-            records = [RingRecord(each.position, each.record) for each in group]
             if boot == boot_id:
-                await intake.take(ring, records)
-            else:
-                lost += len(records)
-                logger.error("%d kills before the last reboot were stored, and not told in time", lost)
-        return lost
+                await intake.take(ring, [RingRecord(each.position, each.record) for each in group])
+
+    def drop_other_boots(self, boot_id: str, journal: Journal) -> int:
+        """Records of another boot make no report: its symbols are gone. Returns how many there are, once."""
+        others = [each for each in self._unfinished if _boot_and_ring(each)[0] != boot_id]
+        if others:
+            logger.error("%d kills before the last reboot were stored, and not told in time", len(others))
+            done = [(each.ring, each.position) for each in others]
+            journal.submit(lambda connection: raw.finish(connection, done), kind="records")
+        return len(others)
 
 
 async def read_journal(journal: Journal) -> Resume:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from oomtracer.pipeline import Pipeline
     from oomtracer.tracer import Tracer
 
+LAST_LOOK_S = 1.0
+"""So long is read on at the end while the kernel still records."""
+
 
 class Tracing:
     """Made once the programs are attached.
@@ -56,7 +59,7 @@ class Tracing:
         """Tell what an agent before this one had only stored."""
         if self._book:
             self._auditor.told(await self._book.losses_told(self._tracer.instance))
-        self.lost_at_start = await resume.attribute(boot_id, self.pipeline, self._intake)
+        await resume.attribute(boot_id, self.pipeline, self._intake)
 
     def lost(self) -> dict[str, int]:
         """Records of which no report was made, and reports that a sink failed to take."""
@@ -89,7 +92,8 @@ class Tracing:
         self._tracer.stop()
         self._intake.stop()
         await intake
-        await self._intake.finish()
+        # Pinned programs go on: what comes now is for the next agent.
+        await self._intake.finish(LAST_LOOK_S if self._tracer.is_pinned else None)
         await asyncio.gather(audit, return_exceptions=True)
         if not audit.cancelled():
             audit.result()

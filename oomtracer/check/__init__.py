@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from oomtracer import __version__
-from oomtracer.check import pins
+from oomtracer.check import journal, pins
 from oomtracer.check.rows import Row, Status
 from oomtracer.errors import OomTracerError
 from oomtracer.kernel import facts
@@ -56,7 +56,11 @@ class CheckResult:
 
 
 def check(
-    *, ring_size_bytes: int, disabled_hooks: frozenset[str] = frozenset(), pin_path: Path | None = None
+    *,
+    ring_size_bytes: int,
+    disabled_hooks: frozenset[str] = frozenset(),
+    pin_path: Path | None = None,
+    state_directory: Path | None = None,
 ) -> CheckResult:
     """Ask the system, and load and attach for real for a moment. Changes nothing, never raises."""
     tracer = Tracer(ring_size_bytes=ring_size_bytes, disabled_hooks=disabled_hooks)
@@ -71,6 +75,7 @@ def check(
             tracer.unpinned if load.status is Status.OK else None,
             kills=ring_size_bytes // record_bytes(),
         ),
+        *journal.rows(state_directory),
     )
     return CheckResult(rows, hooks, pinned)
 

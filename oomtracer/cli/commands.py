@@ -20,6 +20,7 @@ from oomtracer.config import (
     OnUnsupported,
     OutputFormat,
     PodMetrics,
+    parse_directory,
     parse_pin_path,
     parse_ring_size,
 )
@@ -136,6 +137,7 @@ def check(
     ring_size: flags.RingSize = "1MiB",
     disable_hook: flags.DisableHook = _NO_HOOKS,
     pin_path: flags.PinPath = "",
+    state_dir: flags.StateDir = "",
     log_level: flags.Level = LogLevel.WARNING,
 ) -> None:
     """Show what this machine supports and what is missing; exit with 3 where it cannot trace."""
@@ -148,6 +150,7 @@ def check(
         ring_size_bytes=parse_ring_size(ring_size),
         disabled_hooks=hook_names(disable_hook),
         pin_path=parse_pin_path(pin_path),
+        state_directory=parse_directory(state_dir, flag="--state-dir"),
     )
     tell(checks.as_json(result) if output is OutputFormat.JSON else checks.as_text(result))
     if not result.can_trace:

@@ -10,20 +10,22 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 from urllib.parse import quote
 
 from oomtracer.errors import OomTracerError, errno_name
 from oomtracer.events import OomReport, Scope
-from oomtracer.journal import schema
+from oomtracer.journal import audits, schema
 from oomtracer.journal.connection import decoded
 from oomtracer.journal.database import NAME
 from oomtracer.journal.report_json import ReportError, from_text
 from oomtracer.journal.trouble import is_corrupt
+
+T = TypeVar("T")
 
 PAGE_ROWS = 256
 _BUSY_S = 5.0
@@ -92,6 +94,11 @@ class Reader:
                 except ReportError:
                     self.unreadable += 1
 
+    def audit(self) -> tuple[audits.AuditRow, int] | None:
+        """How the counts agreed last, and how many reports there are since then; None where that was never known."""
+        row = self._ask(audits.latest)
+        return (row, self._ask(lambda each: audits.reported_since(each, row))) if row else None
+
     def _first_of_last(self, where: str, values: Sequence[object], last: int) -> tuple[int, int]:
         """The key before the first row of the newest ``last`` ones."""
         rows = self._rows(
@@ -101,16 +108,19 @@ class Reader:
         return (rows[0][0], rows[0][1] - 1) if rows else (-1, -1)
 
     def _rows(self, statement: str, values: Sequence[object]) -> list[tuple[int, int, str, str]]:
+        return self._ask(lambda each: each.execute(statement, values).fetchall())
+
+    def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
         for _ in range(_TRIES):
             assert self._connection is not None
             try:
-                rows = self._connection.execute(statement, values).fetchall()
+                answer = question(self._connection)
             except _DAMAGED as error:
                 if not self._has_changed():
                     raise self._explained(error) from error
             else:
                 if not self._has_changed():
-                    return rows
+                    return answer
             self._close()
             self._open()
         raise OomTracerError(f"{self._path} changes faster than it can be read", hint="try again")

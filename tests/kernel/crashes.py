@@ -27,6 +27,8 @@ from tests.kernel.test_storm import STORM_BYTES, STORM_LIMIT_BYTES, kernel_kills
 from tests.kernel.waiting import wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tests.kernel.conftest import Cgroup
 
 # An agent is up after some 0.7 s, and everything before that is an instant to be killed at as well.
@@ -70,7 +72,8 @@ class Crashes:
 class CrashingAgent:
     """``oomtracer run`` with journal and pins, its output in a file that all its lives share."""
 
-    def __init__(self, directory: Path, pin_path: Path, *flags: str) -> None:
+    def __init__(self, directory: Path, pin_path: Path, *flags: str, prefix: Sequence[str] = ()) -> None:
+        self._command = [*prefix, *COMMAND, "run", "--output", "json"]
         self.state = directory / "state"
         self.output = directory / "reports.jsonl"
         self.log = directory / "log"
@@ -81,9 +84,7 @@ class CrashingAgent:
     def start(self) -> subprocess.Popen[bytes]:
         """Start it; it may not be up for a while."""
         with self.output.open("ab") as output, self.log.open("ab") as log:
-            return subprocess.Popen(
-                [*COMMAND, "run", "--output", "json", *self._flags], stdout=output, stderr=log
-            )
+            return subprocess.Popen([*self._command, *self._flags], stdout=output, stderr=log)
 
     def history(self) -> list[dict[str, Any]]:
         """What the journal keeps."""

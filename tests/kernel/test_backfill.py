@@ -32,6 +32,8 @@ NOWHERE = Path("/nonexistent/kmsg")
 INTERFACES = pytest.mark.parametrize("path", [Path("/dev/kmsg"), NOWHERE], ids=["kmsg", "syslog"])
 # What the tolerance allows for waiting, without its share for drift and suspend.
 NEAR_NS = 1_000_000_000
+# Of a log that holds thousands of kills, those of the test itself: an emulated processor takes 0.1 s for each.
+MOST_VALIDATED = 40
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,7 @@ def recovered(log: LogRead, known: Iterable[KnownKill] = ()) -> list[Report]:
     """The reports that the log gives, as the published schema has them."""
     found = recover(log, known, boot_id=facts.boot_id(), node="node", before_boot_time_ns=1 << 62)
     reports = [json.loads(json.dumps(to_json(report))) for report in found.reports]
-    for report in reports:
+    for report in reports[-MOST_VALIDATED:]:
         jsonschema.validate(report, SCHEMA)
     return reports
 

@@ -14,7 +14,7 @@ from tests.vm.run import Lab
 IN_GUEST = os.environ.get("OOMTRACER_GUEST") == "1"
 # Sent with the results.
 SELECTED = Path("/results/selected")
-_INSIDE = ["lockdown", "numa", "podman", "scenarios", "systemd"]
+_INSIDE = ["lockdown", "numa", "podman", "scenarios", "small", "systemd"]
 _OUTSIDE = ["test_guests.py", "test_judge.py", "test_machine.py", "test_support.py"]
 
 collect_ignore = _OUTSIDE if IN_GUEST else _INSIDE

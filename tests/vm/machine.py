@@ -29,6 +29,9 @@ _RESULT_PORTS = {
     "x86_64": ("-serial", "chardev:results"),
     "aarch64": ("-device", "pci-serial,chardev=results"),
 }
+# Of the kinds that every kernel has built in: a controller and a file system.
+_DISK = ("-device", "nvme,drive=disk,serial=disk")
+_ROOT_ON_DISK = "root=/dev/nvme0n1 rootfstype=ext4 rw init=/init devtmpfs.mount=1"
 CONSOLES = {"x86_64": "ttyS0", "aarch64": "ttyAMA0"}
 RESULT_DEVICES = {"x86_64": "/dev/ttyS1", "aarch64": "/dev/ttyS0"}
 # What a healthy kernel never says.
@@ -47,11 +50,12 @@ class GuestError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What QEMU is told of a guest."""
+    """What QEMU is told of a guest. Its root is in memory, or on a disk."""
 
     arch: str
     image: Path
-    initramfs: Path
+    initramfs: Path | None = None
+    disk: Path | None = None
     memory_mib: int = 1024
     processors: int = 2
     command_line: str = ""
@@ -76,16 +80,31 @@ def boot(machine: Machine, directory: Path, deadline_seconds: float) -> dict[str
 
 
 def _command(machine: Machine, console: Path, results: Path) -> list[str]:
-    arguments = f"console={CONSOLES[machine.arch]} loglevel=1 log_buf_len=16M panic=-1 oops=panic {machine.command_line}"
+    arguments = f"console={CONSOLES[machine.arch]} loglevel=1 log_buf_len=16M panic=-1 oops=panic"
     return [
         *_MACHINES[machine.arch],
         *_RESULT_PORTS[machine.arch],
         *_COMMON,
         *("-m", str(machine.memory_mib), "-smp", str(machine.processors)),
         *("-chardev", f"file,id=console,path={console}", "-chardev", f"file,id=results,path={results}"),
-        *("-kernel", str(machine.image), "-initrd", str(machine.initramfs), "-append", arguments.strip()),
+        *(
+            "-kernel",
+            str(machine.image),
+            "-append",
+            " ".join([arguments, *_root(machine), machine.command_line]),
+        ),
+        *(("-initrd", str(machine.initramfs)) if machine.initramfs else ()),
+        *(
+            ("-drive", f"file={machine.disk},if=none,id=disk,format=raw,cache=unsafe", *_DISK)
+            if machine.disk
+            else ()
+        ),
         *machine.options,
     ]
+
+
+def _root(machine: Machine) -> list[str]:
+    return [_ROOT_ON_DISK] if machine.disk else []
 
 
 def _files(results: Path, console: Path) -> dict[str, bytes]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.vm import userland
 from tests.vm.archive import Archive, ArchiveError, unpack
+from tests.vm.disk import make_disk
 from tests.vm.guests import Guest
 from tests.vm.kernels import SUITES, Kernel, fetch_kernel
 from tests.vm.machine import RESULT_DEVICES, TAINTS, GuestError, Machine, boot, splats
@@ -30,7 +31,10 @@ SELECTIONS = {
     "lockdown": "tests/vm/lockdown",
     "systemd": "tests/vm/systemd",
     "podman": "tests/vm/podman",
+    "small": "tests/vm/small",
 }
+# Those whose memory is not for files.
+ON_DISK = ("small",)
 
 
 # What `make test` has no time for: the whole of it is to end in a quarter of an hour.
@@ -94,7 +98,7 @@ class Lab:
         """The kernel, and a machine ready to boot."""
         kernel = self.kernel(guest)
         base = userland.base(guest.tests, guest.arch, self.cache, self._userland)
-        layer, initramfs = directory / "layer.cpio", directory / "initramfs.cpio"
+        layer = directory / "layer.cpio"
         userland.layer(
             layer,
             kind=guest.tests,
@@ -104,12 +108,15 @@ class Lab:
             kernel=kernel,
             settings=_settings(guest, tests),
         )
-        with initramfs.open("wb") as out:
-            subprocess.run(["cat", base, layer], stdout=out, check=True)
+        on_disk = guest.tests in ON_DISK
+        root = directory / ("disk" if on_disk else "initramfs.cpio")
+        (make_disk if on_disk else _make_initramfs)(root, [base, layer])
+        layer.unlink()
         machine = Machine(
             arch=guest.arch,
             image=kernel.image,
-            initramfs=initramfs,
+            initramfs=None if on_disk else root,
+            disk=root if on_disk else None,
             memory_mib=guest.memory_mib,
             command_line=guest.command_line,
             options=guest.qemu,
@@ -155,14 +162,19 @@ class Lab:
             result.faults = [str(error)]
             files = {}
         result.seconds = round(time.monotonic() - start, 1)
-        for path in (machine.initramfs, directory / "layer.cpio"):
-            path.unlink()  # 200 MB
+        for root in filter(None, (machine.initramfs, machine.disk)):
+            root.unlink()  # 200 MB
         for name, content in files.items():
             (directory / name).write_bytes(content)
         if files:
             judge(result, guest, files, (directory / "console.txt").read_text(errors="replace"))
         (directory / "result.json").write_text(json.dumps(asdict(result), indent=1) + "\n")
         return result
+
+
+def _make_initramfs(path: Path, archives: list[Path]) -> None:
+    with path.open("wb") as out:
+        subprocess.run(["cat", *archives], stdout=out, check=True)
 
 
 def _settings(guest: Guest, tests: str) -> dict[str, str]:

@@ -23,6 +23,7 @@ KINDS = {
     "lockdown": "`lockdown=confidentiality`: refused, and told why",
     "systemd": "systemd as init: units, `oomtracer.service`",
     "podman": "Podman: containers",
+    "small": "256 MiB and a disk: no memory left, with a journal",
 }
 BRIEFLY = "most"
 _KEPT = ("arch", "brief", "cgroup", "forced", "hooks", "kernel", "passed", "tests")

@@ -30,6 +30,7 @@ PACKAGES = {
     "plain": PLAIN,
     "numa": PLAIN,
     "lockdown": PLAIN,
+    "small": PLAIN,
     "systemd": (*PLAIN, "crun", "dbus", "systemd", "systemd-sysv"),
     "podman": (*PLAIN, "catatonit", "crun", "podman", "runc"),
 }

@@ -1,0 +1,21 @@
+"""How the kernel's count of kills and the journal's agree, as one line for people."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from oomtracer.audit import Verdict, sentence
+
+if TYPE_CHECKING:
+    from oomtracer.journal.reader import Reader
+
+
+def audit_line(reader: Reader) -> str:
+    """By the last audit that the journal has; empty where it has none. Raises OomTracerError."""
+    found = reader.audit()
+    if found is None:
+        return ""
+    row, reported = found
+    since = datetime.fromtimestamp(row.since_us // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return sentence(Verdict(reported=reported, **row.counts), since=since)
