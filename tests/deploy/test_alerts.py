@@ -132,8 +132,22 @@ CASES = {
         series={of_agent("lost_events_total", 'stage="unread"'): "_x10 7x20"},
         fires=NODE | {"stage": "unread"},
     ),
+    "lost between two agents": Case(
+        alert=LOST,
+        minute=40,
+        series={
+            of_agent("lost_events_total", 'stage="ring_full"'): "7x10",
+            of_agent("lost_events_total", 'stage="ring_full"').replace("-x", "-y"): "_x35 9x20",
+        },
+        fires=NODE | {"stage": "ring_full"},
+    ),
     "lost long before, and then no agent for a while": Case(
-        alert=LOST, minute=30, series={of_agent("lost_events_total", 'stage="unseen"'): "7x10 _x4 7x30"}
+        alert=LOST,
+        minute=40,
+        series={
+            of_agent("lost_events_total", 'stage="ring_full"'): "7x10",
+            of_agent("lost_events_total", 'stage="ring_full"').replace("-x", "-y"): "_x35 7x20",
+        },
     ),
     "a full disk": Case(
         alert=UNWRITABLE, minute=20, series={of_agent("journal_writable"): "1x5 0x30"}, fires=NODE
