@@ -240,7 +240,6 @@ def test_nothing_stays_behind(service: str) -> None:
     assert loaded() != []
     oomtracer("unpin")
     wait_until(lambda: loaded() == [], "the kernel has let go of the maps")
-    systemctl("disable", service)
     remove_state()
     assert [path for path in (PINS, STATE, Path("/var/lib/private/oomtracer")) if path.exists()] == []
 
