@@ -14,6 +14,7 @@ from oomtracer.libbpf import RingRecord
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from sqlite3 import Connection
 
     from oomtracer.events import OomReport
     from oomtracer.journal import Journal, PendingReport, RawRecord
@@ -69,16 +70,19 @@ class Resume:
 
 async def read_journal(journal: Journal) -> Resume:
     """Ask the journal; of a disk that does not answer, nothing is taken up before the next start."""
+    nothing: list[RawRecord] = []
     finished, unfinished, owed = await asyncio.gather(
-        journal.ask(lambda each: raw.last_finished(each, _RECALLED), []),
-        journal.ask(raw.unfinished, []),
-        journal.ask(
-            lambda each: reports.owed(each, Delivery.STDOUT | Delivery.MARK | Delivery.EVENT), None
-        ),
+        journal.ask(lambda each: raw.last_finished(each, _RECALLED), nothing),
+        journal.ask(raw.unfinished, nothing),
+        journal.ask(_owed, None),
     )
     if owed is None:
         logger.error("the journal's disk does not answer: what is owed is not taken up")
-    return Resume(finished, unfinished, owed or [])
+    return Resume(finished, unfinished, owed or ())
+
+
+def _owed(connection: Connection) -> list[PendingReport] | None:
+    return reports.owed(connection, Delivery.STDOUT | Delivery.MARK | Delivery.EVENT)
 
 
 def _boot_and_ring(record: RawRecord) -> tuple[str, str]:
