@@ -85,8 +85,8 @@ class Intake:
     async def run(self) -> None:
         """Take records until ``stop``. Raises the OomTracerError of a source that cannot be read any more."""
         while not self._stopping:
+            self._woken.clear()  # before the look: who asks for another one meanwhile is heard
             if not await self._step() and not self._stopping:
-                self._woken.clear()
                 await self._source.readable(self._woken)
 
     def look(self) -> None:

@@ -181,6 +181,24 @@ def test_it_takes_what_comes_until_it_is_stopped():
     run(scenario())
 
 
+def test_who_asks_for_a_look_while_one_is_under_way_gets_another():
+    """What was read last is not the answer to a question that came later."""
+
+    async def scenario() -> None:
+        intake = Intake(Ring([]), pipeline(Telling([])))
+        task = asyncio.create_task(intake.run())
+        for turns in range(6):  # wherever the loop is
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            intake.caught_up.clear()
+            intake.look()
+            await asyncio.wait_for(intake.caught_up.wait(), 5)
+        intake.stop()
+        await asyncio.wait_for(task, 5)
+
+    run(scenario())
+
+
 def test_pinned_programs_do_not_hold_up_the_end():
     """While the kernel goes on recording, the last look has a deadline."""
 
