@@ -25,7 +25,7 @@ FORMATTED := $(wildcard bpf/src/*.c bpf/src/*.h) bpf/headers/oom_event.h bpf/hea
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help build run test check fuzz vm bench wheel wheels bundle headers object format clean packages
+.PHONY: help build run test check fuzz vm soak bench wheel wheels bundle headers object format clean packages
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -60,6 +60,9 @@ format: build ## rewrite the sources in the form that `make check` demands
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 	clang-format -i $(FORMATTED)
+
+soak: build ## kill the agent 1,000 times during kills, as root; CYCLES=100 SEED=7
+	$(BIN)/python -m tests.kernel.crashes $(if $(CYCLES),--cycles $(CYCLES)) $(if $(SEED),--seed $(SEED))
 
 bench: build ## measure start, latency, memory and throughput on this machine
 	@$(BIN)/python bench $(ARGS)

@@ -26,9 +26,9 @@ _COLUMNS = ("TIME", "SCOPE", "VICTIM", "WORKLOAD", "LIMIT", "DECISION")
 _MOST = 10**9
 
 
-def history(directory: str, wanted: Wanted, tell: Tell, *, as_json: bool) -> None:
+def history(directory: Path, wanted: Wanted, tell: Tell, *, as_json: bool) -> None:
     """Tell the reports that are wanted, the oldest first. Raises OomTracerError."""
-    with Reader(Path(directory)) as reader:
+    with Reader(directory) as reader:
         found = reader.reports(wanted)
         if as_json:
             _tell_lines(found, tell)
@@ -46,6 +46,9 @@ def to_wanted(
     """Which reports the flags ask for. Raises UsageError."""
     if limit is not None and not 1 <= limit <= _MOST:
         raise UsageError(f"--limit: {limit} is not from 1 to {_MOST}", hint="write --limit=20")
+    for flag, text in (("--pod", pod), ("--unit", unit)):
+        if text.encode(errors="surrogateescape").decode(errors="replace") != text:
+            raise UsageError(f"{flag}: {text[:100]!a} is not UTF-8", hint=f"write {flag}=NAME")
     return Wanted(
         since_us=parse_instant(since, flag="--since") if since.strip() else None,
         until_us=parse_instant(until, flag="--until") if until.strip() else None,

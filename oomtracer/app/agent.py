@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from oomtracer.app.memory import protect
-from oomtracer.app.tracing import Tracing
+from oomtracer.app.tracing import LOSSES, Tracing
 from oomtracer.audit import PROGRAM_STAGES, UNSEEN
 from oomtracer.config import Config, OnUnsupported, OutputFormat
 from oomtracer.errors import UnsupportedError
@@ -160,20 +160,19 @@ class _App:
             self._book = self._make_book(self._journal, self._config.state)
         self._tracing = self._make_tracing()
         protect()
-        if self._journal and self._book:
-            await self._take_up(self._journal, self._book, self._tracing)
+        if self._journal:
+            await self._take_up(self._journal, self._tracing)
         self._fault = ""
         logger.info("tracing OOM kills on %s, Linux %s", self._config.node_name, os.uname().release)
         stop = asyncio.create_task(self._stop.wait(), name="stop")
         tasks = [*self._tracing.start(), *(self._cluster.start() if self._cluster else [])]
-        recovery = self._recovery and asyncio.create_task(self._recovery.run(self._tracing.caught_up))
+        catching_up = asyncio.create_task(self._catch_up(self._tracing), name="catch up")
         try:
             ends: list[asyncio.Future[Any]] = [stop, self._writer.failed, *tasks]
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stop.cancel()
-            if recovery:
-                recovery.cancel()
+            catching_up.cancel()
             self._fault = "stopping"
             try:
                 await self._tracing.stop()
@@ -181,6 +180,15 @@ class _App:
                 await self._finish()
         if self._cluster and (failure := self._cluster.failure()):
             raise failure
+
+    async def _catch_up(self, tracing: Tracing) -> None:
+        """What is known only once the ring is read: what a process before this one lost, and what the log adds."""
+        try:
+            await tracing.reconcile()
+            if self._recovery:
+                await self._recovery.run(tracing.caught_up)
+        except Exception:  # a defect of ours in this ends nothing else
+            logger.exception("what was before the start is not all known")
 
     def _make_tracing(self) -> Tracing:
         self._report_sink = self._make_report_sink()
@@ -202,7 +210,9 @@ class _App:
         if ends_within_a_line(STDOUT):
             self._writer.write(b"\n")
         sink = Console if output is OutputFormat.TEXT else JsonLines
-        return sink(self._writer, self._book.told if self._book else None)
+        if self._book is None:
+            return sink(self._writer)
+        return self._book.once(sink(self._writer, self._book.told))
 
     def _make_book(self, journal: Journal, state: State) -> JournalBook:
         from oomtracer.app.book import JournalBook
@@ -217,20 +227,21 @@ class _App:
             node=self._config.node_name,
             attached_ns=self._tracer.attached_ns,
             journal=self._journal,
-            tell=self._report_sink.emit,
+            tell=self._cluster.tell_past if self._cluster else self._report_sink.emit,
         )
 
-    async def _take_up(self, journal: Journal, book: JournalBook, tracing: Tracing) -> None:
+    async def _take_up(self, journal: Journal, tracing: Tracing) -> None:
         """Deliver what an agent before this one owed, in the order of the kills."""
         from oomtracer.app.resume import read_journal
 
         resume = await read_journal(journal)
-        for report in resume.untold(journal, book.told_before):
+        for report in resume.untold:
             self._report_sink.emit(report)
         if self._cluster:
             self._cluster.resume(resume.owed)
         else:
             resume.waive(journal)
+        tracing.lost_at_start = resume.drop_other_boots(self._boot_id, journal)
         await tracing.take_up(resume, self._boot_id)
 
     async def _finish(self) -> None:
@@ -263,6 +274,6 @@ class _App:
     def _lost_behind(self) -> Mapping[str, int]:
         """What came out of the ring and went no further."""
         tracing, cluster = self._tracing, self._cluster
-        lost = tracing.lost() if tracing else {"decode": 0, "attribute": 0, "sink": 0}
+        lost = tracing.lost() if tracing else dict.fromkeys(LOSSES, 0)
         lost["sink"] += cluster.untold if cluster else 0
         return {**lost, "stdout": self._writer.lost}

@@ -5,17 +5,28 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
-from oomtracer.audit import SETTLED_SECONDS, Audit, Baseline, Counters, Processed, Reading, Verdict
+from oomtracer.audit import (
+    PROGRAM_STAGES,
+    SETTLED_SECONDS,
+    Audit,
+    Baseline,
+    Counters,
+    Processed,
+    Reading,
+    Verdict,
+)
 from oomtracer.kernel import facts
 
 if TYPE_CHECKING:
+    from oomtracer.app.book import JournalBook
     from oomtracer.tracer import Tracer
 
 logger = logging.getLogger("oomtracer.app")
 
+_TRIES = 20
 INTERVAL_S = 10.0
 """A loss is told so soon, and at the end."""
 
@@ -81,3 +92,25 @@ def read(tracer: Tracer) -> Reading:
         vmstat=facts.oom_kills_since_boot,
         counters=lambda: Counters(**tracer.counted_now()._asdict()),
     )
+
+
+async def vanished(tracer: Tracer, book: JournalBook, caught_up: Callable[[], Awaitable[None]]) -> int | None:
+    """How many records an agent had taken out of the ring in use and not stored when it was killed.
+
+    None where that cannot be said: the journal does not go back as far as the ring, or kills come all the time.
+    """
+    for _ in range(_TRIES):
+        before = tracer.counted_now()
+        await caught_up()
+        stored = await book.stored(tracer.instance)
+        counted = tracer.counted_now()
+        if counted.attempted != before.attempted:
+            continue
+        made = counted.attempted - sum(getattr(counted, stage) for stage in PROGRAM_STAGES)
+        if not book.is_sound:
+            return None
+        missing = made - (stored or 0)
+        if missing:
+            book.write_off(tracer.instance, missing)
+        return None if stored is None and tracer.is_adopted else max(missing, 0)
+    return None

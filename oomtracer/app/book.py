@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from oomtracer.audit import PROGRAM_STAGES, UNSEEN
 from oomtracer.journal import Delivery, ReportRow, audits, reports
-from oomtracer.journal.told import ToldFile
+from oomtracer.journal import records as raw
+from oomtracer.journal.told import ToldFile, was_told
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from oomtracer.journal import Journal
     from oomtracer.pipeline import Attributed
     from oomtracer.pipeline.intake import Batch
+    from oomtracer.sinks import Sink
 
 _COUNTS = ("reason", "before_start", "kernel_kills", "program_kills", "second_kills", "lost", "waiting")
 
@@ -29,9 +31,8 @@ class JournalBook:
     def __init__(
         self, journal: Journal, *, directory: Path, boot_id: str, owed_to: ClusterHalf | None
     ) -> None:
-        self._told_file = ToldFile.open(directory / "told")
-        self.told_before = self._told_file.known() if self._told_file else frozenset()
-        """What a process before this one has told, by ``was_told``, even if the journal does not know it."""
+        self._told_file = ToldFile(directory / "told")
+        self._told_before = self._told_file.known()
         self._journal = journal
         self._boot_id = boot_id
         self._owed_to = owed_to
@@ -57,10 +58,17 @@ class JournalBook:
             return Delivery.STDOUT
         return Delivery.STDOUT | self._owed_to.owed
 
+    def once(self, sink: Sink) -> Sink:
+        """The same sink without what a process before this one has told, even where the journal does not know it."""
+        return _Once(sink, self)
+
+    def was_told(self, report: OomReport) -> bool:
+        """Whether standard output has taken a report in another process."""
+        return was_told(report.id, self._told_before)
+
     def told(self, report: OomReport) -> None:
         """Standard output has taken a report."""
-        if self._told_file:
-            self._told_file.note(report.id)
+        self._told_file.note(report.id)
         self._journal.submit(
             lambda connection: reports.settle(connection, [report.id], Delivery.STDOUT), kind="deliveries"
         )
@@ -85,10 +93,40 @@ class JournalBook:
 
     async def losses_told(self, ring: str) -> Mapping[str, int]:
         """The losses of a ring that a process before this one has logged."""
-        row = await self._journal.submit(lambda connection: audits.of_ring(connection, ring), kind="audit")
-        lost = row.counts["lost"] if row else {}
+        row = await self._journal.ask(lambda connection: audits.of_ring(connection, ring), None)
+        lost = row.counts.get("lost", {}) if row else {}
         return {stage: count for stage, count in lost.items() if stage in (UNSEEN, *PROGRAM_STAGES)}
+
+    async def stored(self, ring: str) -> int | None:
+        """How many records of a ring were stored, by all processes; None where that is not known."""
+        name = self._ring(ring)
+        return await self._journal.ask(lambda connection: raw.stored(connection, name), None)
+
+    def write_off(self, ring: str, count: int) -> None:
+        """So many of its records will never be stored."""
+        name = self._ring(ring)
+        self._journal.submit(lambda connection: raw.count_stored(connection, name, count), kind="records")
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether what it says is what was stored."""
+        return not self._journal.fault
 
     def _ring(self, name: str) -> str:
         # Records of another boot are not ours to attribute: see resume.py.
         return f"{self._boot_id}/{name}"
+
+
+class _Once:
+    """Tells a report, unless it was told."""
+
+    def __init__(self, sink: Sink, book: JournalBook) -> None:
+        self._sink = sink
+        self._book = book
+
+    def emit(self, report: OomReport) -> None:
+        """Take one report."""
+        if self._book.was_told(report):
+            self._book.told(report)
+        else:
+            self._sink.emit(report)

@@ -12,14 +12,14 @@ from oomtracer.app.memory import settle
 from oomtracer.app.outboxes import Outboxes, owed_by
 from oomtracer.cgroups import limit_owner
 from oomtracer.config import Cluster, PodMetrics
-from oomtracer.events import Workload
+from oomtracer.events import OomReport, Workload
 from oomtracer.kube.connection import connect
 from oomtracer.kube.directory import PodDirectory
 from oomtracer.kube.fence import Fence
 from oomtracer.kube.limiter import WriteLimiter
 from oomtracer.kube.records import PodReader
 from oomtracer.kube.watch import PodWatcher
-from oomtracer.pipeline import Naming
+from oomtracer.pipeline import Naming, Ways
 from oomtracer.pods import PodIdentity
 from oomtracer.policy import Policy, annotation_keys, label_keys
 from oomtracer.sinks import Sink
@@ -85,7 +85,7 @@ class ClusterHalf:
         )
         self._stages = Stages(self._marks.decision_of)
         self._events = self._make_events(limiter)
-        await self._outboxes.restore(self._marks, self._events)
+        await self._outboxes.restore(self._marks, self._events, budget=marking.budget.count)
         return self
 
     async def __aexit__(
@@ -112,6 +112,7 @@ class ClusterHalf:
 
     def name(self, told: Sequence[Sink]) -> Naming:
         """The sink that gives pods their names and hands reports on to ``told`` and to the cluster."""
+        self._told = told
         self._naming = Naming(
             self._find,
             told=told,
@@ -135,6 +136,12 @@ class ClusterHalf:
         """Take up reports of earlier processes in the order of the kills; after ``name``, before any new one."""
         if self._naming:
             self._outboxes.resume(owed, self._naming, self._marks, self._events)
+
+    def tell_past(self, report: OomReport) -> None:
+        """Name and tell a kill that nothing is done about; after ``name``."""
+        assert self._naming
+        complete = [self._outboxes.names] if self._outboxes.names else []
+        self._naming.resume(report, Ways(told=self._told, complete=complete), age_s=0.0)
 
     def _settle_once(self) -> None:
         self._directory.on_change.remove(self._settle_once)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from oomtracer.deliveries import RememberedMark
 from oomtracer.events import OomReport, WorkloadKind
 from oomtracer.kernel import facts
 from oomtracer.pipeline import Naming, Ways
@@ -55,6 +56,8 @@ class Outboxes:
     ) -> None:
         boot_id = boot_id or facts.boot_id()
         self.keeps = journal is not None
+        self._journal = journal
+        self._is_unknown = False
         self.ages = Ages(boot_id, boot_clock=boot_clock, unix_clock=unix_clock)
         self.names: Sink | None = None
         self.marks: MarkTable | None = None
@@ -69,22 +72,35 @@ class Outboxes:
             self.marks = MarkTable(journal.submit, moments)
             self.events = EventTable(journal.submit, moments)
 
-    async def restore(self, marks: MarkSink, events: EventSink | None) -> None:
-        """Hand the sinks what earlier processes left of marks and Events, unless the disk does not answer."""
+    async def restore(self, marks: MarkSink, events: EventSink | None, *, budget: int) -> None:
+        """Hand the sinks what earlier processes left of marks and Events.
+
+        Where the journal cannot say, ``budget`` marks are taken as made just now, and nothing is taken up before
+        the next start.
+        """
+        if self.marks is None or self.events is None or self._journal is None:
+            return
         try:
             async with asyncio.timeout(PATIENCE_S):
-                if self.marks:
-                    marks.restore(await self.marks.load())
-                if self.events and events:
-                    events.restore(await self.events.load())
+                made, told = await self.marks.load(), await self.events.load()
         except TimeoutError:
-            logger.error("the journal does not say which marks were made before: they count for no budget")  # noqa: TRY400
+            self._is_unknown = True
+        if self._is_unknown or self._journal.fault:
+            self._is_unknown = True
+            logger.error(
+                "the journal does not say which marks were made before: their budget counts as spent"
+            )
+            marks.restore([_unknown_mark(number) for number in range(budget)])
+            return
+        marks.restore(made)
+        if events:
+            events.restore(told)
 
     def resume(
         self, owed: Sequence[PendingReport], naming: Naming, marks: MarkSink, events: EventSink | None
     ) -> None:
         """Emit reports of earlier processes again, to the sinks that they are owed to."""
-        for each in owed:
+        for each in () if self._is_unknown else owed:
             named, complete = self._to_marks(each, marks), self._to_events(each, events)
             if named or complete:
                 complete += [self.names] if self.names else []
@@ -113,6 +129,13 @@ class Outboxes:
         if self.events:  # they are switched off now
             self.events.finished([owed.report.id])
         return []
+
+
+def _unknown_mark(number: int) -> RememberedMark:
+    name = f"unknown-{number}"
+    return RememberedMark(
+        incident=name, pod_uid=name, namespace="", owner=None, reason="", ago_s=0.0, is_made=True
+    )
 
 
 def owed_by(events: EventSink | None) -> Delivery:

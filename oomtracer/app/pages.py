@@ -68,7 +68,7 @@ def _sources(counts: Counts, server: Callable[[], HttpServer]) -> Sources:
         repeated=counts.repeated,
         lost=counts.lost,
         hooks=counts.tracer.attached,
-        pinned=lambda: counts.tracer.is_pinned,
+        pinned=lambda: counts.tracer.is_pinned if counts.tracer.pin_path else None,
         second_kills=counts.tracer.second_kills,
         kernel_kills=facts.oom_kills_since_boot,
         backfilled=counts.backfilled,

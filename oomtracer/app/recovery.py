@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from oomtracer.backfill import KnownKill, read_log, recover
 from oomtracer.journal import Delivery, ReportRow, reports
+from oomtracer.journal import recovered as journaled
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -60,13 +61,10 @@ class Recovery:
             )
 
     async def run(self, caught_up: Callable[[], Awaitable[None]]) -> None:
-        """Once ``caught_up``, the ring's kills are known. A defect in this ends nothing else."""
-        try:
-            await self._run(caught_up)
-        except Exception:
-            logger.exception("the kernel's log was not gone through")
-
-    async def _run(self, caught_up: Callable[[], Awaitable[None]]) -> None:
+        """Once ``caught_up``, the ring's kills are known."""
+        if self._journal and self._journal.fault:
+            logger.warning("the kernel's log is not gone through: what was told before is not known")
+            return
         # In a thread: the log can have 100,000s of lines, and takes a second then.
         log = await asyncio.to_thread(read_log)
         if log.fault:
@@ -76,7 +74,7 @@ class Recovery:
         found = recover(
             log, known, boot_id=self._boot_id, node=self._node, before_boot_time_ns=self._attached_ns
         )
-        for report in await self._new(found.reports):
+        for report in await self._new(await self._not_told(found.reports)):
             self._tell(report)
             self.recovered += 1
         if log.source:
@@ -94,9 +92,20 @@ class Recovery:
             for report_id, pid, tid, comm, boot_time_ns in rows
         ]
 
+    async def _not_told(self, recovered: Sequence[OomReport]) -> Sequence[OomReport]:
+        """Without those that were told, and have left the journal since."""
+        if self._journal is None:
+            return recovered
+        until_ns = await self._journal.submit(lambda each: journaled.until_ns(each, self._boot_id))
+        return [report for report in recovered if report.boot_time_ns > until_ns]
+
     async def _new(self, recovered: Sequence[OomReport]) -> Sequence[OomReport]:
         if self._journal is None:
             return recovered
         # Never a mark or an Event: a kill of the past is nothing to act upon.
         rows = [ReportRow(report=report, pending=Delivery.STDOUT) for report in recovered]
-        return list(compress(recovered, await self._journal.add(rows)))
+        new = list(compress(recovered, await self._journal.add(rows)))
+        self._journal.submit(
+            lambda each: journaled.advance(each, self._boot_id, self._attached_ns), kind="audit"
+        )
+        return new

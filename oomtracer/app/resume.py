@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from oomtracer.journal import Delivery, reports
 from oomtracer.journal import records as raw
-from oomtracer.journal.told import was_told
 from oomtracer.libbpf import RingRecord
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("oomtracer.app")
 
-PATIENCE_S = 10.0
 # Enough for the incident that a crash fell into.
 _RECALLED = 512
 
@@ -37,12 +35,10 @@ class Resume:
         self._finished = finished
         self._unfinished = unfinished
 
-    def untold(self, journal: Journal, told: frozenset[bytes]) -> list[OomReport]:
-        """Reports that standard output has not taken; ``told`` are those of which only the journal does not know."""
-        pending = [each.report for each in self.owed if Delivery.STDOUT in each.pending]
-        known = [report.id for report in pending if was_told(report.id, told)]
-        journal.submit(lambda each: reports.settle(each, known, Delivery.STDOUT), kind="deliveries")
-        return [report for report in pending if report.id not in known]
+    @property
+    def untold(self) -> list[OomReport]:
+        """Reports that standard output has not taken, by the journal's word."""
+        return [each.report for each in self.owed if Delivery.STDOUT in each.pending]
 
     def waive(self, journal: Journal) -> None:
         """There is no cluster any more that marks and Events could go to."""
@@ -51,35 +47,38 @@ class Resume:
             lambda each: reports.settle(each, ids, Delivery.MARK | Delivery.EVENT), kind="deliveries"
         )
 
-    async def attribute(self, boot_id: str, pipeline: Pipeline, intake: Intake) -> int:
-        """Make the reports of records that had none, and hand them on. Returns how many cannot be made."""
+    async def attribute(self, boot_id: str, pipeline: Pipeline, intake: Intake) -> None:
+        """Make the reports of records that had none, and hand them on."""
         for each in self._finished:
             boot, _, ring = each.ring.partition("/")
             if boot == boot_id:
                 pipeline.recall(ring, each.record)
-        lost = 0
         for (boot, ring), group in groupby(self._unfinished, key=_boot_and_ring):
-            records = [RingRecord(each.position, each.record) for each in group]
             if boot == boot_id:
-                await intake.take(ring, records)
-            else:
-                lost += len(records)
-                logger.error("%d kills before the last reboot were stored, and not told in time", lost)
-        return lost
+                await intake.take(ring, [RingRecord(each.position, each.record) for each in group])
+
+    def drop_other_boots(self, boot_id: str, journal: Journal) -> int:
+        """Records of another boot make no report: its symbols are gone. Returns how many there are, once."""
+        others = [each for each in self._unfinished if _boot_and_ring(each)[0] != boot_id]
+        if others:
+            logger.error("%d kills before the last reboot were stored, and not told in time", len(others))
+            done = [(each.ring, each.position) for each in others]
+            journal.submit(lambda connection: raw.finish(connection, done), kind="records")
+        return len(others)
 
 
 async def read_journal(journal: Journal) -> Resume:
     """Ask the journal; of a disk that does not answer, nothing is taken up before the next start."""
-    answers = asyncio.gather(
-        journal.submit(lambda each: raw.last_finished(each, _RECALLED)),
-        journal.submit(raw.unfinished),
-        journal.submit(lambda each: reports.owed(each, Delivery.STDOUT | Delivery.MARK | Delivery.EVENT)),
+    nothing: Sequence[RawRecord] = ()
+    all_of_them = Delivery.STDOUT | Delivery.MARK | Delivery.EVENT
+    finished, unfinished, owed = await asyncio.gather(
+        journal.ask(lambda each: raw.last_finished(each, _RECALLED), nothing),
+        journal.ask(raw.unfinished, nothing),
+        journal.ask(lambda each: reports.owed(each, all_of_them), None),
     )
-    try:
-        return Resume(*await asyncio.wait_for(answers, PATIENCE_S))
-    except TimeoutError:
-        logger.error("the journal's disk does not answer: what is owed is not taken up")  # noqa: TRY400
-        return Resume((), (), ())
+    if owed is None:
+        logger.error("the journal's disk does not answer: what is owed is not taken up")
+    return Resume(finished, unfinished, owed or ())
 
 
 def _boot_and_ring(record: RawRecord) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from oomtracer.app.audit import Auditor
+from oomtracer.app.audit import Auditor, vanished
 from oomtracer.pipeline import Intake
 
 if TYPE_CHECKING:
@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from oomtracer.audit import Verdict
     from oomtracer.pipeline import Pipeline
     from oomtracer.tracer import Tracer
+
+LOSSES = ("in_hand", "decode", "attribute", "sink")
+"""Stages that are counted here."""
+LAST_LOOK_S = 1.0
+"""So long is read on at the end while the kernel still records."""
 
 
 class Tracing:
@@ -35,6 +40,7 @@ class Tracing:
         """``lost_behind`` is asked for losses outside of the kernel."""
         self.pipeline = pipeline
         self.lost_at_start = 0
+        self.lost_in_hand = 0
         self._tracer = tracer
         self._book = book
         self._intake = Intake(tracer, pipeline, book)
@@ -56,12 +62,13 @@ class Tracing:
         """Tell what an agent before this one had only stored."""
         if self._book:
             self._auditor.told(await self._book.losses_told(self._tracer.instance))
-        self.lost_at_start = await resume.attribute(boot_id, self.pipeline, self._intake)
+        await resume.attribute(boot_id, self.pipeline, self._intake)
 
     def lost(self) -> dict[str, int]:
         """Records of which no report was made, and reports that a sink failed to take."""
         pipeline = self.pipeline
         return {
+            "in_hand": self.lost_in_hand,
             "decode": pipeline.undecodable,
             "attribute": pipeline.unattributable + self.lost_at_start,
             "sink": pipeline.untold,
@@ -74,6 +81,11 @@ class Tracing:
             asyncio.create_task(self._auditor.run(), name="audit"),
         ]
         return self._tasks
+
+    async def reconcile(self) -> None:
+        """Count what a process before this one has taken with it."""
+        if self._book:
+            self.lost_in_hand = await vanished(self._tracer, self._book, self.caught_up) or 0
 
     async def caught_up(self) -> None:
         """Wait until all that the kernel has now is told."""
@@ -89,7 +101,8 @@ class Tracing:
         self._tracer.stop()
         self._intake.stop()
         await intake
-        await self._intake.finish()
+        # Pinned programs go on: what comes now is for the next agent.
+        await self._intake.finish(LAST_LOOK_S if self._tracer.is_pinned else None)
         await asyncio.gather(audit, return_exceptions=True)
         if not audit.cancelled():
             audit.result()

@@ -18,6 +18,7 @@ _WHY: Final = {
     "over_share": "the ring was half full and their pod or unit had its share: raise --ring-size",
     "not_found": "the kernel named a process that was not found: report it with the kernel's version",
     "unread": "nobody had read the ring for so long that the programs went quiet: keep the agent running",
+    "in_hand": "an agent had them in hand when it was killed, and the disk took nothing: see the log before",
     "decode": "their records were not understood: report the log line about each",
     "attribute": "no report could be made of them: report the log line about each",
 }

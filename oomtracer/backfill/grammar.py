@@ -25,8 +25,9 @@ _MESSAGE = (
 )
 _KILLED = re.compile(
     _MESSAGE + r"total-vm:(?P<total_vm>\d{1,16})kB, anon-rss:(?P<anon>\d{1,16})kB, "
-    r"file-rss:(?P<file>\d{1,16})kB(?:, shmem-rss:(?P<shmem>\d{1,16})kB)?"
-    r"(?:, UID:(?P<uid>\d{1,10}) pgtables:(?P<page_tables>\d{1,16})kB oom_score_adj:(?P<adj>-?\d{1,4}))?",
+    r"file-rss:(?P<file>\d{1,16})kB, shmem-rss:(?P<shmem>\d{1,16})kB, "
+    # All of it: what others may have printed, as a rule of netfilter may for 127 bytes, is too short for a kill.
+    r"UID:(?P<uid>\d{1,10}) pgtables:(?P<page_tables>\d{1,16})kB oom_score_adj:(?P<adj>-?\d{1,4})",
     re.DOTALL,
 )
 _SPARED = re.compile(_MESSAGE + "is already exiting. Skip killing the task", re.DOTALL)
@@ -145,7 +146,7 @@ def said_by(line: LogLine) -> Said | None:
         for pattern, make in decisive:
             if match := pattern.fullmatch(line.text):
                 return make(match, line)
-    return _detail(line.text) if line.priority >> 3 == 0 else None
+    return _detail(line) if line.priority >> 3 == 0 else None
 
 
 def is_decisive(line: LogLine) -> bool:
@@ -161,17 +162,20 @@ def is_whole(line: LogLine) -> bool:
     return said_by(line) is not None or (line.priority == _INFO and _NUMBERS.fullmatch(line.text) is not None)
 
 
-def _detail(text: str) -> Said | None:
-    """Lines that only add to a dump. They may come from a fragment: they never make a report."""
+def _detail(line: LogLine) -> Said | None:
+    """Lines that only add to a dump, or end it. The first three may come from a fragment: they never make a report."""
+    text = line.text
     if match := _ROW.fullmatch(text):
         return Row(int(match["tid"]), int(match["tgid"]))
     if match := _TASK.fullmatch(text):
         return Running(int(match["tid"]), match["rest"])
     if match := _USAGE.fullmatch(text):
         return Usage(match["counter"] != "memory", int(match["usage"]), int(match["limit"]))
-    if match := _STATS.fullmatch(text):
+    if line.is_fragment:
+        return None
+    if line.priority == _INFO and (match := _STATS.fullmatch(text)):
         return StatsOf(match["path"])
-    return Spared() if text == _NOBODY else None
+    return Spared() if line.priority == _WARNING and text == _NOBODY else None
 
 
 def _killed(match: re.Match[str], line: LogLine) -> Killed:

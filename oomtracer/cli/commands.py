@@ -12,6 +12,7 @@ from oomtracer.cli import flags
 from oomtracer.cli.streams import reader_may_leave, tell
 from oomtracer.config import (
     DEFAULT_PIN_PATH,
+    DEFAULT_STATE_DIR,
     Backfill,
     Config,
     KubernetesMode,
@@ -177,7 +178,7 @@ def selftest(
 @cli.command(short_help="Show the kills that the journal of `run --state-dir` holds.")
 def history(  # noqa: PLR0913 - one parameter for each flag
     *,
-    state_dir: flags.HistoryStateDir = "/var/lib/oomtracer",
+    state_dir: flags.HistoryStateDir = DEFAULT_STATE_DIR,
     since: flags.Since = "",
     until: flags.Until = "",
     pod: flags.Pod = "",
@@ -191,11 +192,13 @@ def history(  # noqa: PLR0913 - one parameter for each flag
     log_to_stderr(log_level.value)
     from oomtracer import history as command
 
+    directory = parse_directory(state_dir or DEFAULT_STATE_DIR, flag="--state-dir")
+    assert directory
     wanted = command.to_wanted(since=since, until=until, pod=pod, unit=unit, scope=scope, limit=limit)
     is_auto = output is flags.TableFormat.AUTO
     as_json = output is flags.TableFormat.JSON or (is_auto and not sys.stdout.isatty())
     with reader_may_leave():
-        command.history(state_dir, wanted, tell, as_json=as_json)
+        command.history(directory, wanted, tell, as_json=as_json)
 
 
 @cli.command(short_help="Remove the marks that `run` has put on pods.")

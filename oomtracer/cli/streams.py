@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ from oomtracer.errors import OutputError, UsageError, errno_name
 def tell(text: str) -> None:
     """Write to standard output. Raises OutputError."""
     try:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # A name that the terminal's encoding lacks may not hide the others.
+            sys.stdout.reconfigure(errors="backslashreplace")
         sys.stdout.write(text)
         sys.stdout.flush()
     except OSError as error:

@@ -11,7 +11,7 @@ from oomtracer.config.model import (
     OutputFormat,
     State,
 )
-from oomtracer.config.paths import DEFAULT_PIN_PATH, parse_directory, parse_pin_path
+from oomtracer.config.paths import DEFAULT_PIN_PATH, DEFAULT_STATE_DIR, parse_directory, parse_pin_path
 from oomtracer.config.sizes import (
     DEFAULT_RING_SIZE_BYTES,
     DEFAULT_STATE_MAX_BYTES,
@@ -24,6 +24,7 @@ from oomtracer.config.times import DEFAULT_STATE_MAX_AGE_S, parse_duration, pars
 __all__ = [
     "DEFAULT_PIN_PATH",
     "DEFAULT_RING_SIZE_BYTES",
+    "DEFAULT_STATE_DIR",
     "DEFAULT_STATE_MAX_AGE_S",
     "DEFAULT_STATE_MAX_BYTES",
     "Backfill",

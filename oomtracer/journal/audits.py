@@ -40,7 +40,7 @@ def keep(connection: sqlite3.Connection, row: AuditRow) -> None:
     values = (row.ring, row.boot_id, row.since_ns, row.since_us, row.until_us, json.dumps(row.counts))
     connection.execute(f"INSERT OR REPLACE INTO audits ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", values)  # noqa: S608
     connection.execute(
-        "DELETE FROM audits WHERE ring NOT IN (SELECT ring FROM audits ORDER BY until_us DESC LIMIT ?)",
+        "DELETE FROM audits WHERE ring NOT IN (SELECT ring FROM audits ORDER BY rowid DESC LIMIT ?)",
         (_MOST,),
     )
 
@@ -53,7 +53,7 @@ def of_ring(connection: sqlite3.Connection, ring: str) -> AuditRow | None:
 
 def latest(connection: sqlite3.Connection) -> AuditRow | None:
     """The last of all."""
-    query = f"SELECT {_COLUMNS} FROM audits ORDER BY since_us DESC LIMIT 1"  # noqa: S608
+    query = f"SELECT {_COLUMNS} FROM audits ORDER BY rowid DESC LIMIT 1"  # noqa: S608
     found = connection.execute(query).fetchone()
     return _row(found) if found else None
 
@@ -62,7 +62,8 @@ def reported_since(connection: sqlite3.Connection, row: AuditRow) -> int:
     """How many reports there are of kills that the kernel has counted since the row's programs were attached."""
     query = (
         "SELECT count(*) FROM reports WHERE boot_id = ? AND boot_time_ns >= ? AND source != 'kmsg'"
-        " AND json_extract(report, '$.outcome') = 'killed' AND NOT json_extract(report, '$.shared_memory')"
+        " AND CASE WHEN json_valid(report) THEN json_extract(report, '$.outcome') = 'killed'"
+        " AND NOT json_extract(report, '$.shared_memory') END"
     )
     return int(connection.execute(query, (row.boot_id, row.since_ns)).fetchone()[0])
 

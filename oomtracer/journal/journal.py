@@ -22,6 +22,7 @@ from oomtracer.journal.writer import Writer
 logger = logging.getLogger("oomtracer.journal")
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 MOST_WAITING = 4096
 MOST_WAITING_BYTES = 4 << 20
@@ -30,6 +31,10 @@ PATIENCE_S = 10.0
 """What ``store`` and ``add`` wait for a disk that does not answer at all, before they go on without it."""
 _ROW_BYTES = 4096
 _IDS_KNOWN = 1024
+
+
+class JournalHangsError(TimeoutError):
+    """The disk does not answer, and no more can wait for it."""
 
 
 class Journal:
@@ -48,6 +53,7 @@ class Journal:
         self._thread = WriterThread(self._writer, retention)
         self._patience_s = patience_s
         self._waiting = 0
+        self._waiting_bytes = 0
         self._hangs = False
         self._dropped: Counter[str] = Counter()
         self._ids: dict[str, None] = {}
@@ -106,11 +112,13 @@ class Journal:
         connection's database, and does not begin or end transactions.
         """
         answer: asyncio.Future[T] = self._loop.create_future()
-        if self._hangs and self._waiting >= MOST_WAITING:
+        answer.add_done_callback(_ignore)  # not everybody waits
+        if self._hangs and not self._has_room(size_bytes):
             self._dropped[kind] += 1
-            answer.set_exception(TimeoutError(self.fault))
+            answer.set_exception(JournalHangsError(self.fault))
             return answer
         self._waiting += 1
+        self._waiting_bytes += size_bytes
 
         def deliver(settled: Operation) -> None:
             with suppress(RuntimeError):  # the loop is closed: nobody waits any more
@@ -118,6 +126,11 @@ class Journal:
 
         self._thread.put(Operation(operation, kind, size_bytes, deliver))
         return answer
+
+    async def ask(self, operation: Callable[[Connection], T], instead: U) -> T | U:
+        """Run ``operation`` as ``submit`` does, and wait; ``instead`` stands for a disk that does not answer at all."""
+        answer: asyncio.Future[T | U] = self.submit(operation)
+        return await self._patiently(answer, instead)
 
     async def store(self, ring: str, raw: Sequence[tuple[int, bytes]]) -> list[bool]:
         """Keep raw records (position, bytes) of a ring. They may be released to the kernel after it.
@@ -162,9 +175,14 @@ class Journal:
             del self._ids[next(iter(self._ids))]
         return is_new
 
+    def _has_room(self, size_bytes: int) -> bool:
+        return self._waiting < MOST_WAITING and self._waiting_bytes + size_bytes <= MOST_WAITING_BYTES
+
     def _answer(self, answer: asyncio.Future[T], settled: Operation) -> None:
         self._waiting -= 1
-        self._answers()
+        self._waiting_bytes -= settled.size_bytes
+        if not self._waiting:  # until then it may be a disk that stands still again and again
+            self._answers()
         if answer.done():
             return
         if settled.defect is not None:
@@ -173,10 +191,10 @@ class Journal:
             answer.set_result(settled.result)
 
     async def _patiently(self, answer: asyncio.Future[T], instead: T) -> T:
-        if await self._is_answered(answer):
-            return answer.result()
-        answer.add_done_callback(_ignore)
-        return instead
+        try:
+            return answer.result() if await self._is_answered(answer) else instead
+        except JournalHangsError:
+            return instead
 
     async def _is_answered(self, answer: asyncio.Future[T]) -> bool:
         # A disk that hung a moment ago is not waited for once more.

@@ -18,11 +18,34 @@ class RawRecord:
 
 
 def store(connection: sqlite3.Connection, ring: str, records: Sequence[tuple[int, bytes]]) -> list[bool]:
-    """Keep them, each by where it ends in its ring; False: it was there, and stays as it is."""
+    """Keep them, each by where it ends in its ring; False: it was there, and its report has been made."""
     insert = "INSERT OR IGNORE INTO records (ring, position, record) VALUES (?, ?, ?)"
+    new = [connection.execute(insert, (ring, position, record)).rowcount == 1 for position, record in records]
+    count_stored(connection, ring, sum(new))
     return [
-        connection.execute(insert, (ring, position, record)).rowcount == 1 for position, record in records
+        is_new or not _is_done(connection, ring, position)
+        for is_new, (position, _) in zip(new, records, strict=True)
     ]
+
+
+def _is_done(connection: sqlite3.Connection, ring: str, position: int) -> bool:
+    query = "SELECT done FROM records WHERE ring = ? AND position = ?"
+    return bool(connection.execute(query, (ring, position)).fetchone()[0])
+
+
+def count_stored(connection: sqlite3.Connection, ring: str, count: int) -> None:
+    """So many more records of a ring are stored, or are known to be lost."""
+    connection.execute(
+        "INSERT INTO rings (ring, stored) VALUES (?, ?)"
+        " ON CONFLICT (ring) DO UPDATE SET stored = stored + excluded.stored",
+        (ring, count),
+    )
+
+
+def stored(connection: sqlite3.Connection, ring: str) -> int | None:
+    """How many records of a ring were stored since it was made; None: none, as far as this journal goes back."""
+    found = connection.execute("SELECT stored FROM rings WHERE ring = ?", (ring,)).fetchone()
+    return int(found[0]) if found else None
 
 
 def finish(connection: sqlite3.Connection, done: Sequence[tuple[str, int]]) -> None:

@@ -88,17 +88,22 @@ def rename(connection: sqlite3.Connection, report: OomReport) -> None:
 
 
 def owed(connection: sqlite3.Connection, deliveries: Delivery) -> list[PendingReport]:
-    """Reports that are owed to one of these deliveries, in the order in which they were added."""
+    """Reports that are owed to one of these deliveries, in the order in which they were added.
+
+    What cannot be read is owed to nobody any more.
+    """
     rows = connection.execute(
-        "SELECT report, pending, decision FROM reports WHERE pending != 0 AND pending & ? ORDER BY n",
+        "SELECT id, report, pending, decision FROM reports WHERE pending != 0 AND pending & ? ORDER BY n",
         (int(deliveries),),
     )
-    found = []
-    for text, pending, decision in rows:
+    found, unreadable = [], []
+    for report_id, text, pending, decision in rows.fetchall():
         try:
             found.append(PendingReport(from_text(text), Delivery(pending), decision))
         except ReportError as error:
-            logger.warning("a report of the journal that is owed to somebody cannot be read: %s", error)
+            logger.error("a report of the journal was not delivered, it cannot be read: %s", error)  # noqa: TRY400
+            unreadable.append(report_id)
+    settle(connection, unreadable, ~Delivery.NONE)
     return found
 
 

@@ -8,6 +8,8 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+from oomtracer.journal import recovered
+
 DEFAULT_MAX_BYTES = 64 << 20
 DEFAULT_MAX_AGE_S = 720 * 3600.0
 RAW_KEPT = 512
@@ -134,13 +136,24 @@ class Retention:
         *,
         most: int = _STEP_ROWS,
     ) -> int:
+        goes = f"SELECT n FROM reports WHERE {which} LIMIT ?"  # noqa: S608
+        self._note_what_goes(connection, goes, (*values, most))
         removed = connection.execute(
-            f"DELETE FROM reports WHERE n IN (SELECT n FROM reports WHERE {which} LIMIT ?)",  # noqa: S608
+            f"DELETE FROM reports WHERE n IN ({goes})",  # noqa: S608
             (*values, most),
         ).rowcount
         if removed:
             self.evicted[reason] += removed
         return removed
+
+    def _note_what_goes(self, connection: sqlite3.Connection, goes: str, values: tuple[object, ...]) -> None:
+        """The kernel's log may have these kills still: they are not to be told once more."""
+        latest = connection.execute(
+            f"SELECT max(boot_time_ns) FROM reports WHERE boot_id = ? AND n IN ({goes})",  # noqa: S608
+            (self._boot_id, *values),
+        ).fetchone()[0]
+        if latest is not None:
+            recovered.advance(connection, self._boot_id, latest)
 
 
 def _prune_raw(connection: sqlite3.Connection) -> bool:

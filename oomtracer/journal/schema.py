@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Mapping
 
-from oomtracer.journal import audits, outbox
+from oomtracer.journal import audits, outbox, recovered
 
 APPLICATION_ID = 0x6F6F6D74
 """``oomt`` in ASCII."""
@@ -26,6 +26,8 @@ TABLES = (
         UNIQUE (ring, position)
     )""",
     "CREATE INDEX records_by_done ON records (done, n)",
+    # How many records of each ring were stored, those that were removed since too.
+    "CREATE TABLE rings (ring TEXT NOT NULL PRIMARY KEY, stored INTEGER NOT NULL)",
     # One row for each killed process. share: whose part of the journal it takes. pending: a bit for each delivery
     # that is still owed. report: the whole OomReport as JSON.
     """CREATE TABLE reports (
@@ -60,7 +62,7 @@ MIGRATIONS: Mapping[int, Migration] = {}
 
 def create(connection: sqlite3.Connection) -> None:
     """Make the tables in an empty database, inside the caller's transaction."""
-    for statement in (*TABLES, *outbox.TABLES, *audits.TABLES):
+    for statement in (*TABLES, *outbox.TABLES, *audits.TABLES, *recovered.TABLES):
         connection.execute(statement)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {VERSION}")

@@ -29,6 +29,11 @@ def is_corrupt(error: BaseException) -> bool:
     return _code(error) in _CORRUPT or isinstance(error, UnicodeDecodeError)
 
 
+def is_busy(error: BaseException) -> bool:
+    """Whether somebody else holds the file for a moment, and nothing is wrong with it."""
+    return _code(error) == sqlite3.SQLITE_BUSY
+
+
 def is_full(error: BaseException) -> bool:
     """Whether only room is missing: what is on the disk can still be read."""
     return _code(error) == sqlite3.SQLITE_FULL

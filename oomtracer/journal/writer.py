@@ -16,7 +16,7 @@ from oomtracer.errors import OomTracerError
 from oomtracer.journal.connection import stand_in
 from oomtracer.journal.database import Database
 from oomtracer.journal.operation import Backlog, Operation
-from oomtracer.journal.trouble import is_corrupt, is_full, is_trouble
+from oomtracer.journal.trouble import is_busy, is_corrupt, is_full, is_trouble
 
 logger = logging.getLogger("oomtracer.journal")
 
@@ -204,8 +204,9 @@ class Writer:
         self._drop_connections()
         if is_corrupt(error):
             self._condemn(error)
-        # So that the file system can be unmounted and another be mounted in its place.
-        self._database.directory.release()
+        if not is_busy(error):
+            # So that the file system can be unmounted and another be mounted in its place.
+            self._database.directory.release()
 
     def _condemn(self, error: BaseException) -> None:
         with suppress(OSError):

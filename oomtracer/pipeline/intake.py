@@ -7,6 +7,7 @@ lookup never holds the ring, and what dies in between is read or attributed agai
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from itertools import compress, repeat
 from typing import NamedTuple, Protocol
@@ -97,9 +98,11 @@ class Intake:
         self._stopping = True
         self._woken.set()
 
-    async def finish(self) -> None:
-        """Take what is still there."""
-        while await self._step():
+    async def finish(self, deadline_s: float | None = None) -> None:
+        """Take what is still there; None: however long that takes."""
+        loop = asyncio.get_running_loop()
+        until_s = math.inf if deadline_s is None else loop.time() + deadline_s
+        while await self._step() and loop.time() < until_s:
             pass
 
     async def _step(self) -> bool:

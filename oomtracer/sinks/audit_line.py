@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -18,4 +19,6 @@ def audit_line(reader: Reader) -> str:
         return ""
     row, reported = found
     since = datetime.fromtimestamp(row.since_us // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return sentence(Verdict(reported=reported, **row.counts), since=since)
+    known = {each.name for each in fields(Verdict)} - {"reported", "log"}
+    counts = {name: value for name, value in row.counts.items() if name in known}
+    return sentence(Verdict(reported=reported, **counts), since=since)

@@ -41,7 +41,7 @@ class Sources:
     """What other components count; each is asked at every scrape.
 
     ``events`` maps stage and reason to records, ``lost`` a stage to reports lost there, ``hooks`` a hook to whether it is attached,
-    ``kernel_kills`` is ``/proc/vmstat oom_kill`` (None where the kernel has no such line).
+    ``pinned`` is None where nothing is to be. ``kernel_kills`` is ``/proc/vmstat oom_kill`` (None where the kernel has no such line).
     """
 
     version: str
@@ -51,7 +51,7 @@ class Sources:
     hooks: Callable[[], Mapping[str, bool]]
     repeated: Callable[[], int]
     second_kills: Callable[[], int]
-    pinned: Callable[[], bool]
+    pinned: Callable[[], bool | None]
     kernel_kills: Callable[[], int | None]
     backfilled: Callable[[], int]
     queued_bytes: Callable[[], int]
@@ -160,8 +160,10 @@ class Metrics:
         yield _labelled("lost_events", text, "stage", sources.lost())
         text = "Whether a kernel hook is attached."
         yield _labelled("hook_attached", text, "hook", sources.hooks(), GaugeMetricFamily)
-        text = "Whether the programs and their ring outlive the agent."
-        yield _gauge("pinned", text, sources.pinned())
+        pinned = sources.pinned()
+        if pinned is not None:
+            text = "Whether the programs and their ring outlive the agent."
+            yield _gauge("pinned", text, pinned)
         text = "Kills that only the kernel's log told; not in kills_total."
         yield _counter("backfilled_kills", text, sources.backfilled())
         text = "Reports that standard output has not taken yet."

@@ -104,6 +104,13 @@ def may_mount(path: Path) -> bool:
 
 
 def _require_bpffs(path: Path) -> None:
+    try:
+        _look_for_bpffs(path)
+    except OSError as error:  # such as a bpffs of which only root may see the inside
+        raise _fault(path, f"it cannot be looked at: {errno_name(error.errno or 0)}") from error
+
+
+def _look_for_bpffs(path: Path) -> None:
     if path.is_symlink():
         raise _fault(path, "it is a symbolic link", hint="give the directory itself")
     there = path if path.exists() else path.parent

@@ -99,7 +99,7 @@ def pin_instance(path: Path, instance: Instance, opened: BpfObject, programs: Co
     except OSError as error:
         raise PinFaultError(f"cannot pin in {path}: {errno_name(error.errno or 0)}", hint=_HINT) from error
     with ExitStack() as stack:
-        stack.callback(remove, directory)
+        stack.callback(_remove_if_possible, directory)
         try:
             for name in MAPS[:-1]:
                 pin(instance.map(name).fileno(), directory / f"map_{name}")
@@ -124,13 +124,19 @@ def remove_links(directory: Path) -> int:
 def remove(directory: Path) -> int:
     """Remove all pins of an instance, programs first. Returns how many went. Raises OomTracerError."""
     try:
-        count = remove_links(directory) + _unlink(directory.glob("map_*"))
+        # map_meta before the others, as it was pinned after them: without it the rest is known not to be complete.
+        count = remove_links(directory) + _unlink([directory / "map_meta"]) + _unlink(directory.glob("map_*"))
         directory.rmdir()
     except OSError as error:
         raise OomTracerError(
             f"cannot remove the pins in {directory}: {errno_name(error.errno or 0)}"
         ) from error
     return count
+
+
+def _remove_if_possible(directory: Path) -> None:
+    with suppress(OomTracerError):  # the next start finds that it is not complete
+        remove(directory)
 
 
 def _unlink(pins: Iterable[Path]) -> int:

@@ -66,6 +66,8 @@ class Tracer:
         """Why nothing is pinned although that was asked for."""
         self.unpinned: tuple[Hook, ...] = ()
         """The hooks in use that end with this process although others may stay: their links cannot be pinned."""
+        self.is_adopted = False
+        """Whether another process has attached what is in use."""
         self._ring_size_bytes = ring_size_bytes
         self._disabled_hooks = disabled_hooks
         self._stack = ExitStack()
@@ -140,6 +142,7 @@ class Tracer:
         self.choices = tuple([choice.as_pinned(pins.programs) for choice in self.choices])
         instance = stack.enter_context(pins.open())
         instance.note_adopted()
+        self.is_adopted = True
         logger.info("the programs pinned in %s are in use", pins.directory)
         tell_hooks(self.choices)
         return instance

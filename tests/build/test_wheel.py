@@ -110,6 +110,7 @@ def test_wheel_holds_everything_native(each_wheel: Path) -> None:
         "oomtracer",
         "oomtracer.libs",
         f"oomtracer-{oomtracer.__version__}.dist-info",
+        f"oomtracer-{oomtracer.__version__}.data",  # the unit
     }
     assert not [name for name in names if name.endswith((".c", ".h"))]
 

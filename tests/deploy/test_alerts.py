@@ -61,6 +61,8 @@ def incidents(scope: str) -> str:
 
 
 KILLED, SILENT, NODE_OOM = "OomTracerContainerKilled", "OomTracerSilentKill", "OomTracerNodeOutOfMemory"
+UNWRITABLE, DROPPED = "OomTracerJournalNotWritable", "OomTracerJournalDropped"
+NOT_PINNED = "OomTracerNotPinned"
 LOST, HOOK, DOWN = "OomTracerKillsLost", "OomTracerHookOff", "OomTracerDown"
 FENCE, FAILED, NOT_EVICTED = "OomTracerFenceOff", "OomTracerMarkFailed", "OomTracerMarkedNotEvicted"
 VICTIM_HOOK, TRUTH_HOOK = "tp_btf/mark_victim", "tp_btf/signal_generate"
@@ -118,12 +120,60 @@ CASES = {
     "records lost": Case(
         alert=LOST,
         minute=15,
-        series={of_agent("lost_events_total", 'stage="ring"'): "0x10 7x10"},
-        fires=NODE | {"stage": "ring"},
+        series={of_agent("lost_events_total", 'stage="ring_full"'): "0x10 7x10"},
+        fires=NODE | {"stage": "ring_full"},
     ),
     "nothing lost lately": Case(
-        alert=LOST, minute=30, series={of_agent("lost_events_total", 'stage="ring"'): "0x5 7x30"}
+        alert=LOST, minute=30, series={of_agent("lost_events_total", 'stage="ring_full"'): "0x5 7x30"}
     ),
+    "lost while no agent was there": Case(
+        alert=LOST,
+        minute=15,
+        series={of_agent("lost_events_total", 'stage="unread"'): "_x10 7x20"},
+        fires=NODE | {"stage": "unread"},
+    ),
+    "lost between two agents": Case(
+        alert=LOST,
+        minute=40,
+        series={
+            of_agent("lost_events_total", 'stage="ring_full"'): "7x10",
+            of_agent("lost_events_total", 'stage="ring_full"').replace("-x", "-y"): "_x35 9x20",
+        },
+        fires=NODE | {"stage": "ring_full"},
+    ),
+    "lost long before, and then no agent for a while": Case(
+        alert=LOST,
+        minute=40,
+        series={
+            of_agent("lost_events_total", 'stage="ring_full"'): "7x10",
+            of_agent("lost_events_total", 'stage="ring_full"').replace("-x", "-y"): "_x35 7x20",
+        },
+    ),
+    "a full disk": Case(
+        alert=UNWRITABLE, minute=20, series={of_agent("journal_writable"): "1x5 0x30"}, fires=NODE
+    ),
+    "a disk that was full for a moment": Case(
+        alert=UNWRITABLE, minute=20, series={of_agent("journal_writable"): "1x5 0x8 1x30"}
+    ),
+    "writes that the memory has no room for": Case(
+        alert=DROPPED,
+        minute=15,
+        series={
+            of_agent("journal_dropped_writes_total", 'kind="reports"'): "0x10 3x10",
+            of_agent("journal_dropped_writes_total", 'kind="records"'): "0x20",
+        },
+        fires=NODE | {"kind": "reports"},
+    ),
+    "writes that wait": Case(
+        alert=DROPPED,
+        minute=15,
+        series={
+            of_agent("journal_dropped_writes_total", 'kind="reports"'): "0x20",
+            of_agent("journal_deferred_writes_total"): "0x10 3x10",
+        },
+    ),
+    "no pins": Case(alert=NOT_PINNED, minute=15, series={of_agent("pinned"): "0x30"}, fires=NODE),
+    "pins": Case(alert=NOT_PINNED, minute=15, series={of_agent("pinned"): "0x2 1x30"}),
     "nothing traced": Case(
         alert=HOOK,
         minute=10,

@@ -99,6 +99,22 @@ def test_pins_can_be_left_out() -> None:
     assert [volume for volume in volumes[0] if volume["name"] != "pins"] == volumes[1]
     mounts = [agent(each)["volumeMounts"] for each in (before, after)]
     assert [mount for mount in mounts[0] if mount["name"] != "pins"] == mounts[1]
+    told = [
+        {name: entry.get("value", entry.get("valueFrom")) for name, entry in environment(each).items()}
+        for each in (before, after)
+    ]
+    assert told[0] | {"OOMTRACER_PIN_PATH": ""} == told[1]
+
+
+@pytest.mark.parametrize("name", AGENT_OVERLAYS)
+def test_it_uses_what_is_mounted(name: str) -> None:
+    """State and pins are where the directories of the host are."""
+    mounts = {mount["name"]: mount["mountPath"] for mount in agent(overlay(name))["volumeMounts"]}
+    told = environment(overlay(name))
+    assert mounts == {
+        "state": told["OOMTRACER_STATE_DIR"]["value"],
+        "pins": told["OOMTRACER_PIN_PATH"]["value"],
+    }
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
@@ -132,14 +148,17 @@ def test_every_node_has_one(name: str) -> None:
 
 @pytest.mark.parametrize("name", AGENT_OVERLAYS)
 def test_it_is_the_last_to_go(name: str) -> None:
-    """system-node-critical, which clusters with a quota for that class admit; rolled out 10 % at a time."""
+    """system-node-critical, which a quota for that class admits; rolled out 10 % at a time, never two on a node."""
     objects = overlay(name)
     daemon_set = objects.one("DaemonSet")
     assert pod_spec(daemon_set)["priorityClassName"] == "system-node-critical"
     quota = objects.one("ResourceQuota")["spec"]
     [scope] = quota["scopeSelector"]["matchExpressions"]
     assert (scope["scopeName"], scope["values"]) == ("PriorityClass", ["system-node-critical"])
-    assert daemon_set["spec"]["updateStrategy"]["rollingUpdate"] == {"maxUnavailable": "10%"}
+    assert daemon_set["spec"]["updateStrategy"]["rollingUpdate"] == {
+        "maxUnavailable": "10%",
+        "maxSurge": 0,
+    }
     resources = agent(objects)["resources"]
     assert set(resources["requests"]) == {"cpu", "memory"}
     assert set(resources["limits"]) == {"memory"}

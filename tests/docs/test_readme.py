@@ -12,7 +12,8 @@ import types
 import typing
 from functools import cache
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import jsonschema
 import pytest
@@ -21,8 +22,10 @@ from prometheus_client.parser import text_string_to_metric_families
 import oomtracer.errors
 from oomtracer.config import PodMetrics
 from oomtracer.events import OomReport
+from oomtracer.journal import Journal
 from oomtracer.kube.trouble import Trouble
 from oomtracer.sinks.cluster_metrics import ClusterMetrics, ClusterSources, Latencies
+from oomtracer.sinks.journal_metrics import JournalMetrics
 from oomtracer.sinks.jsonl import to_json
 from oomtracer.sinks.kube_events import DROP_REASONS
 from oomtracer.sinks.mark import LATENCY_BUCKETS_S, all_outcomes
@@ -179,6 +182,18 @@ def cluster_metrics() -> Metrics:
     return metrics
 
 
+def journal_metrics() -> JournalMetrics:
+    """Those of a journal that has seen nothing."""
+    quiet = {"fault": "", "in_memory": 0, "deferred_total": 0}
+    counts = {key: {} for key in ("dropped_total", "set_aside", "evicted_total")}
+    return JournalMetrics(cast("Journal", SimpleNamespace(**quiet, **counts)))
+
+
+def series(metrics: Metrics) -> list[str]:
+    """The lines of the page that are numbers."""
+    return [line for line in page_of(metrics).splitlines() if line and not line.startswith("#")]
+
+
 def page_of(metrics: Metrics) -> str:
     """What Prometheus gets."""
     return metrics.page("text/plain")[0].decode()
@@ -193,7 +208,7 @@ def plain_counts() -> list[str]:
 def stages() -> list[str]:
     """Where reports can be lost, by the README."""
     [row] = [row for row in table("metric") if "lost_events" in row[0]]
-    return re.findall(r"`([a-z]+)`", row[3])
+    return re.findall(r"`([a-z_]+)`", row[3])
 
 
 def make_targets() -> set[str]:
@@ -307,9 +322,11 @@ def test_the_values_of_a_report_are_told() -> None:
 
 def test_every_metric_is_told() -> None:
     """The table of metrics has the program's, with their types and labels."""
+    metrics = cluster_metrics()
+    metrics.add(journal_metrics())
     families = [
         family
-        for family in text_string_to_metric_families(page_of(cluster_metrics()))
+        for family in text_string_to_metric_families(page_of(metrics))
         if family.name.startswith("oom_tracer_")
     ]
     told = {code(row[0]): row[1] for row in table("metric")}
@@ -326,16 +343,18 @@ def test_every_metric_is_told() -> None:
 
 def test_the_number_of_series_is_told() -> None:
     """The formulas count the series of an agent that has seen no kill, without and with a cluster."""
-    counts = [
-        sum(1 for line in page_of(metrics).splitlines() if line and not line.startswith("#"))
-        for metrics in (host_metrics(), cluster_metrics())
-    ]
+    counts = [len(series(metrics)) for metrics in (host_metrics(), cluster_metrics())]
     # Besides what the half itself counts: the four stages of events_total that only a cluster has.
     more_stages = 4
     found = re.search(r"\*\*(\d+) \+ U\*\*.*?at\s+most (\d+)\b.*?\*\*(\d+) more\*\*", README, re.DOTALL)
     assert found
     assert (int(found[1]), int(found[2])) == (counts[0], MAX_UNITS + 1)
     assert int(found[3]) == counts[1] - counts[0] + more_stages
+    with_journal = host_metrics()
+    with_journal.add(journal_metrics())
+    told = re.search(r"journal adds \*\*(\d+)\*\*", README)
+    assert told
+    assert int(told[1]) == len(series(with_journal)) - counts[0]
 
 
 def test_every_hook_is_told() -> None:

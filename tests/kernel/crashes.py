@@ -40,6 +40,7 @@ MOST_KILLS = 60
 class Crashes:
     """What came of some cycles. ``told`` and ``kept`` are report ids: on standard output, and in the journal."""
 
+    cycles: int = 0
     kills: int = 0
     kernel_kills: int = 0
     logged_pids: Counter[int] = field(default_factory=Counter)
@@ -57,6 +58,9 @@ class Crashes:
             wrong.append(f"not in the journal: {sorted(missing)[:9]}; there too often: {sorted(beyond)[:9]}")
         if any(count > 1 for count in self.kept.values()):
             wrong.append("an id is in the journal twice")
+        again = sum(self.told.values()) - len(self.told)
+        if again > self.cycles:
+            wrong.append(f"{again} were told again: more than one for each death")
         if set(self.told) != set(self.kept):
             wrong.append(f"not told: {len(set(self.kept) - set(self.told))} kills")
         return wrong
@@ -104,6 +108,7 @@ def crash(
     dice, result, log, before = random.Random(seed), Crashes(), KernelLog(), kernel_kills()
     since_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     cgroup.limit(STORM_LIMIT_BYTES)
+    result.cycles = cycles
     _begin(agent)
     for cycle in range(cycles):
         kills = dice.randint(1, MOST_KILLS)

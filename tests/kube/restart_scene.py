@@ -48,6 +48,8 @@ MOST_COMMIT_S = 0.05
 class SlowJournal:
     """The journal's file and operations; each commit comes some milliseconds late, and a crash forgets what waits."""
 
+    fault = ""
+
     def __init__(self, path: Path, dice: random.Random) -> None:
         self._connection = sqlite3.connect(path, isolation_level=None)
         if schema.is_blank(self._connection):
@@ -163,7 +165,7 @@ class Agent:
             clock=now,
         )
         self.marks.on_marked.append(self.events.marked)
-        await outboxes.restore(self.marks, self.events)
+        await outboxes.restore(self.marks, self.events, budget=1)
         self.naming = Naming(
             find,
             told=[],

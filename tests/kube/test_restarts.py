@@ -459,12 +459,14 @@ def test_a_journal_that_does_not_answer_holds_no_start_up(caplog):
     """What was made before is not known then, and that is said."""
 
     class Hung:
+        fault = ""
+
         def submit(self, *_, **__):
             return asyncio.get_running_loop().create_future()
 
     async def main():
         started_s = now()
-        await Outboxes(Hung(), boot_id="boot").restore(MarkNode().sink, None)
+        await Outboxes(Hung(), boot_id="boot").restore(MarkNode().sink, None, budget=1)
         assert now() - started_s == pytest.approx(PATIENCE_S, abs=0.1)
 
     run_virtual(main())

@@ -15,7 +15,13 @@ from oomtracer.kernel.namespaces import is_on_host
 from oomtracer.tracer import HOOKS, SWITCHED_OFF, choose_hooks, pin_directory
 from oomtracer.tracer.choice import NOT_PINNED
 from oomtracer.tracer.instance import Counted
-from oomtracer.tracer.pin_directory import PinFaultError, fault_of, instance_directories, require_no_others
+from oomtracer.tracer.pin_directory import (
+    PinDirectory,
+    PinFaultError,
+    fault_of,
+    instance_directories,
+    require_no_others,
+)
 from oomtracer.tracer.pins import build_of, find
 from oomtracer.unpin import UnpinResult
 
@@ -241,3 +247,12 @@ def test_a_directory_is_given_from_the_root_on(text):
 def test_a_directory_is_taken_as_it_is():
     """No link is followed: whoever uses it decides."""
     assert parse_pin_path("/sys/fs/bpf/oomtracer/") == Path("/sys/fs/bpf/oomtracer")
+
+
+def test_a_path_that_cannot_be_looked_at_is_a_fault(tmp_path):
+    """As any other: the tracer goes on without pins. A name that is too long stands for a directory of root's."""
+    with (
+        pytest.raises(PinFaultError, match="cannot be looked at: ENAMETOOLONG"),
+        PinDirectory(tmp_path / ("x" * 300)),
+    ):
+        pass

@@ -134,8 +134,12 @@ class EventSink:
         """Whether an Event will tell of it."""
         if report.selftest or report.outcome is Outcome.ALREADY_EXITING:
             return False
+        late = self.dropped["late"]
         on_pod = report.workload.kind is WorkloadKind.POD and self._gather_pod(report)
         on_node = report.scope is Scope.GLOBAL and self._gather(report, self._node, None)
+        if self._past.is_resumed(report) and (on_pod or on_node):
+            # The process before has told the other part: it would owe nothing otherwise.
+            self.dropped["late"] = late
         return on_pod or on_node
 
     def marked(self, report: OomReport, pod: Pod) -> None:
@@ -171,7 +175,7 @@ class EventSink:
         if self._gathering.add(report, subject, pod, now_s=self._clock()):
             self._woken.set()
             return True
-        self.dropped["late"] += not self._past.is_resumed(report)
+        self.dropped["late"] += 1
         return False
 
     async def _step(self) -> None:

@@ -1,4 +1,4 @@
-"""The packaged oomtracer.service, as the wheel installs it: hardened, reporting, and gone without a trace."""
+"""The packaged oomtracer.service, as the wheel installs it: hardened, reporting, missing nothing while it is away."""
 
 from __future__ import annotations
 
@@ -26,18 +26,35 @@ if TYPE_CHECKING:
 UNIT = "oomtracer.service"
 # As the README installs it; in a guest a link to where pip has put the wheel's files.
 PACKAGED = Path("/opt/oomtracer/share/oomtracer", UNIT)
+PROGRAM = "/opt/oomtracer/bin/oomtracer"
 DEFAULTS = Path("/etc/default/oomtracer")
+PINS = Path("/sys/fs/bpf/oomtracer")
+STATE = Path("/var/lib/oomtracer")
 NEEDED = {Capability.BPF, Capability.PERFMON, Capability.SYSLOG}
 
 
 @pytest.fixture
 def service() -> Iterator[str]:
-    """The unit, installed as the README says; stopped and forgotten afterwards."""
+    """The unit, installed and removed as the README says."""
     systemctl("enable", str(PACKAGED))
     yield UNIT
     systemctl("stop", UNIT)
+    oomtracer("unpin")
     systemctl("disable", UNIT)
+    remove_state()
     DEFAULTS.unlink(missing_ok=True)
+
+
+def remove_state() -> None:
+    """The state directory is a link of systemd's, and what it leads to."""
+    subprocess.run(["rm", "-r", "-f", f"/var/lib/private/{STATE.name}", STATE], check=True)
+
+
+def oomtracer(*arguments: str) -> str:
+    """What the program prints for root."""
+    done = subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def journal(*fields: str) -> list[str]:
@@ -95,22 +112,27 @@ def test_it_has_three_capabilities_and_no_root(service: str) -> None:
     assert (fields["NoNewPrivs"], fields["Seccomp"]) == (["1"], ["2"])
     assert int(fields["VmLck"][0]) > 0
     assert Path("/proc", show(service, "MainPID"), "oom_score_adj").read_text() == "-999\n"
-    assert Path("/var/lib/oomtracer").is_dir()
+    assert [STATE.stat().st_mode & 0o777, PINS.stat().st_mode & 0o777] == [0o700, 0o700]
 
 
-def kill_another(units: Units, victim: str, kernel_log: KernelLog) -> tuple[Report, LoggedKill]:
-    """Have a process of another unit killed; what the agent has written to the journal, and what the kernel."""
+def kill_another(units: Units, victim: str, kernel_log: KernelLog) -> LoggedKill:
+    """Have a process of another unit killed; what the kernel has written of it."""
     grow = f"ExecStart={victim} /dev/null grow {64 * MIB}"
     units.write("nightly.service", "[Service]", grow, "MemoryMax=16M", "MemorySwapMax=0")
-    logged = kernel_log.kill_of(start_until_killed("nightly.service"))
+    return kernel_log.kill_of(start_until_killed("nightly.service"))
 
-    def reports() -> list[str]:
-        return [line for line in said() if line.startswith("{")]
+
+def report_of(logged: LoggedKill) -> Report:
+    """The only report of a kill that the running agent writes to the journal."""
+
+    def reports() -> list[Report]:
+        found = [parse_report(line) for line in said() if line.startswith("{")]
+        return [each for each in found if each["victim"]["tid"] == logged.tid]
 
     wait_until(lambda: len(reports()) > 0, "the report is in the journal")
-    report = parse_report(reports()[0])
-    assert (report["victim"]["tid"], report["workload"]["unit"]) == (logged.tid, "nightly.service")
-    return report, logged
+    [report] = reports()
+    assert report["workload"]["unit"] == "nightly.service"
+    return report
 
 
 def test_it_reports_a_kill_to_the_journal(
@@ -118,7 +140,8 @@ def test_it_reports_a_kill_to_the_journal(
 ) -> None:
     """A complete report, with symbols, as one line of the journal."""
     start(service)
-    report, logged = kill_another(units, victim, kernel_log)
+    logged = kill_another(units, victim, kernel_log)
+    report = report_of(logged)
     assert_agrees(report, logged)
     assert (report["limit"]["owner"], report["limit"]["certain"]) == ("unit", True)
     assert any(frame.startswith("oom_kill_process+") for frame in report["kernel_stack"])
@@ -138,14 +161,87 @@ def test_it_takes_its_settings_from_a_file(service: str) -> None:
     systemctl("reset-failed", service)
 
 
+def test_a_kill_while_it_is_stopped(service: str, units: Units, victim: str, kernel_log: KernelLog) -> None:
+    """The next start reports it, whole; root finds it once in the journal of reports, by the default directory."""
+    start(service)
+    systemctl("stop", service)
+    assert (show(service, "ActiveState"), show(service, "ExecMainStatus")) == ("inactive", "0")
+    logged = kill_another(units, victim, kernel_log)
+    start(service)
+    report = report_of(logged)
+    assert report["source"] != "kmsg"
+    assert_agrees(report, logged)
+    kept = [json.loads(line) for line in oomtracer("history", "--output=json").splitlines()]
+    assert [each for each in kept if each["victim"]["tid"] == logged.tid] == [report]
+
+
+def test_a_kill_while_it_is_dead(service: str, units: Units, victim: str, kernel_log: KernelLog) -> None:
+    """After SIGKILL the one that systemd starts again is the same user, finds the programs, and reports."""
+    start(service)
+    owners = PINS.stat().st_uid, STATE.stat().st_uid
+    systemctl("kill", "--kill-whom=main", "--signal=KILL", service)
+    wait_until(lambda: show(service, "MainPID") == "0", "it is dead")
+    logged = kill_another(units, victim, kernel_log)
+    wait_until(lambda: any("tracing OOM kills" in line for line in said()), "it traces again", 60)
+    assert show(service, "NRestarts") == "1"
+    assert_agrees(report_of(logged), logged)
+    assert any("are in use" in line for line in said())
+    assert (PINS.stat().st_uid, STATE.stat().st_uid) == owners
+    assert owners[0] == owners[1] != 0
+
+
+def test_another_ring_takes_over(service: str, units: Units, victim: str, kernel_log: KernelLog) -> None:
+    """With another setting the programs are replaced, and what the old ring held is reported first."""
+    start(service)
+    systemctl("stop", service)
+    [old] = PINS.iterdir()
+    logged = kill_another(units, victim, kernel_log)
+    DEFAULTS.parent.mkdir(exist_ok=True)
+    DEFAULTS.write_text("OOMTRACER_RING_SIZE=2MiB\n")
+    start(service)
+    assert_agrees(report_of(logged), logged)
+    wait_until(lambda: not old.exists(), "the old instance is gone")
+    assert len(list(PINS.iterdir())) == 1
+
+
+def test_a_kill_before_the_first_start(
+    service: str, units: Units, victim: str, kernel_log: KernelLog
+) -> None:
+    """It is read from the kernel's log, which the unit may."""
+    logged = kill_another(units, victim, kernel_log)
+    start(service)
+    assert report_of(logged)["source"] == "kmsg"
+
+
+def test_what_it_does_seldom_is_not_filtered(service: str, units: Units) -> None:
+    """The barrier between old and new programs, as it is at a replacement: it would fail without a word."""
+    program = "from oomtracer.libbpf import wait_for_programs; raise SystemExit(not wait_for_programs())"
+    probe = f'ExecStartPre=/usr/bin/python3 -c "{program}"'
+    units.write(f"{service}.d/barrier.conf", "[Service]", probe)
+    start(service)
+
+
+def test_without_pins_and_state(service: str) -> None:
+    """Empty variables turn both off."""
+    DEFAULTS.parent.mkdir(exist_ok=True)
+    DEFAULTS.write_text("OOMTRACER_PIN_PATH=\nOOMTRACER_STATE_DIR=\n")
+    start(service)
+    assert list(PINS.iterdir()) == list(STATE.iterdir()) == []
+    systemctl("stop", service)
+    wait_until(lambda: loaded() == [], "the kernel has let go of the maps")
+
+
 def test_nothing_stays_behind(service: str) -> None:
-    """Stopped, it ends with 0, and its programs and maps are gone from the kernel."""
+    """Stopped and unpinned, its programs and maps are gone from the kernel; so are its directories."""
     assert loaded() == []
     start(service)
     assert loaded() != []
     systemctl("stop", service)
-    assert (show(service, "ActiveState"), show(service, "ExecMainStatus")) == ("inactive", "0")
+    assert loaded() != []
+    oomtracer("unpin")
     wait_until(lambda: loaded() == [], "the kernel has let go of the maps")
+    remove_state()
+    assert [path for path in (PINS, STATE, Path("/var/lib/private/oomtracer")) if path.exists()] == []
 
 
 def test_what_would_hide_the_kernels_symbols(
@@ -154,5 +250,4 @@ def test_what_would_hide_the_kernels_symbols(
     """Why the unit has no ProtectKernelTunables=: with it /proc/kallsyms is hidden, and no stack is known."""
     units.write(f"{service}.d/tunables.conf", "[Service]", "ProtectKernelTunables=yes")
     start(service)
-    report, _ = kill_another(units, victim, kernel_log)
-    assert report["kernel_stack"] is None
+    assert report_of(kill_another(units, victim, kernel_log))["kernel_stack"] is None
