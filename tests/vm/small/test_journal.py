@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # As a process is that nobody protects, and as the shipped unit starts the agent.
 ORDINARY, AS_THE_UNIT = ("choom", "-n", "0", "--"), ("choom", "-n", "-999", "--")
 HOGS, SMALL_BYTES = 3, 6 * MIB
+BYSTANDERS, BYSTANDER_BYTES = 8, MIB
 TRACING, SLOWLY_SECONDS = "kernel log: ", 120
 
 
@@ -36,28 +37,45 @@ def test_no_kill_is_lost_where_no_memory_is_left(
     cgroup, before = make_cgroup("/oomtracer-test"), kernel_kills()
     first = CrashingAgent(directory, pin_path, "--ring-size=1MiB", prefix=ORDINARY)
     process = start(first)
-    assert Path(f"/proc/{process.pid}/oom_score_adj").read_text().strip() == "-999"
-    assert locked_kib(process.pid) > 0
-    for _ in range(HOGS):
+    with bystanders(cgroup, grow):
+        assert Path(f"/proc/{process.pid}/oom_score_adj").read_text().strip() == "-999"
+        assert locked_kib(process.pid) > 0
+        for _ in range(HOGS):
+            exhaust(cgroup, grow)
+        with crowd(cgroup, grow) as kill:
+            kill(5)
+            assert process.poll() is None
+            process.kill()
+            process.wait()
+            kill(5)
+        # Not among them: a process that has to start has no memory for its files, and the kernel makes none for it.
+        second = CrashingAgent(directory, pin_path, "--ring-size=1MiB", prefix=AS_THE_UNIT)
+        process = start(second)
+        with crowd(cgroup, grow) as kill:
+            kill(5)
         exhaust(cgroup, grow)
-    with crowd(cgroup, grow) as kill:
-        kill(5)
-        assert process.poll() is None
-        process.kill()
-        process.wait()
-        kill(5)
-    # Not among them: a process that has to start has no memory for its files, and the kernel makes none for it.
-    second = CrashingAgent(directory, pin_path, "--ring-size=1MiB", prefix=AS_THE_UNIT)
-    process = start(second)
-    with crowd(cgroup, grow) as kill:
-        kill(5)
-    exhaust(cgroup, grow)
     killed = Counter(kernel_log.new_pids())
     assert kernel_kills() - before == killed.total() >= HOGS + 15 + 1
-    wait_until(lambda: len(second.history()) >= killed.total(), "all in the journal", SLOWLY_SECONDS)
+    assert process.poll() is None
+    wait_for_all(second, killed)
     process.send_signal(signal.SIGTERM)
     assert process.wait(SLOWLY_SECONDS) == 0, second.log.read_text()[-2000:]
     assert_kept(second, killed)
+
+
+def wait_for_all(agent: CrashingAgent, killed: Counter[int]) -> None:
+    """Wait until these are in the journal, and tell what is not."""
+    missing = killed
+
+    def are_there() -> bool:
+        nonlocal missing
+        missing = killed - Counter(report["victim"]["pid"] for report in agent.history())
+        return not missing
+
+    try:
+        wait_until(are_there, "all in the journal", 60)
+    except AssertionError as error:
+        raise AssertionError(f"not in the journal: {missing}; {agent.log.read_text()[-3000:]}") from error
 
 
 def assert_kept(agent: CrashingAgent, killed: Counter[int]) -> None:
@@ -99,6 +117,18 @@ def locked_kib(pid: int) -> int:
     """How much of a process's memory stays whatever happens."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmLck:"))
+
+
+@contextmanager
+def bystanders(cgroup: Cgroup, grow: Grow) -> Iterator[None]:
+    """Others that can be killed, as any host has: until a victim's memory is free, the next one in order is taken."""
+    with ExitStack() as stack:
+        for _ in range(BYSTANDERS):
+            one = stack.enter_context(grow.start(cgroup, "hold", BYSTANDER_BYTES, "0"))
+            stack.callback(one.kill)
+            assert one.stdout
+            assert one.stdout.readline() == "holding\n"
+        yield
 
 
 def exhaust(cgroup: Cgroup, grow: Grow) -> None:
