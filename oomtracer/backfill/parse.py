@@ -161,7 +161,8 @@ class _Parser:
         """
         assert self._told is not None
         first = self.kills[-self._members]
-        return killed.tid in self._told.rows and first.context.oom_memcg == self._group
+        is_listed = killed.tid in self._told.rows
+        return killed.is_memcg and is_listed and first.context.oom_memcg == self._group
 
     def _add_member(self, killed: Killed) -> None:
         assert self._told is not None
