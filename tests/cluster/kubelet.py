@@ -159,3 +159,7 @@ class Kubelet:
         grown_bytes = str(4 * LIMIT_BYTES)
         command = ["unshare", "--pid", "--fork", self._victim, pod.cgroup.procs, "storm", grown_bytes, "1"]
         return subprocess.Popen(command)
+
+    def start_loop(self, pod: RunningPod, count: int) -> subprocess.Popen[str]:
+        """Let so many processes grow in the pod's container, one after the other, each until it is killed."""
+        return self._grow.start(pod.cgroup, "storm", 4 * LIMIT_BYTES, str(count))
