@@ -15,6 +15,8 @@ DEFAULT_MAX_AGE_S = 720 * 3600.0
 RAW_KEPT = 512
 """Raw records whose reports are made: what attribution is fed with after a restart."""
 
+_BYTES_PER_RAW = 32 << 10
+_LEAST_RAW_KEPT = 64
 _STEP_ROWS = 128
 _AFTER_S = 1.0
 _AT_LEAST_EVERY_S = 3600.0
@@ -48,6 +50,8 @@ class Retention:
         self.evicted: Counter[str] = Counter()
         self._boot_id = boot_id
         self._max_bytes = max_bytes
+        # Of a small journal not more than a part, which is not the reports'.
+        self._raw_kept = max(min(RAW_KEPT, max_bytes // _BYTES_PER_RAW), _LEAST_RAW_KEPT)
         self._max_age_ns = int(max_age_s * 10**9)
         self._wall_ns = wall_ns
         self._boot_ns = boot_ns
@@ -74,7 +78,7 @@ class Retention:
         """Remove a few rows of what is too much, inside the caller's transaction; tell whether there is more."""
         self._watch_the_clock()
         more = [
-            _prune_raw(connection),
+            _prune_raw(connection, self._raw_kept),
             self._prune_by_age(connection),
             self._prune_by_size(connection),
             self._shrink(connection),
@@ -156,10 +160,10 @@ class Retention:
             recovered.advance(connection, self._boot_id, latest)
 
 
-def _prune_raw(connection: sqlite3.Connection) -> bool:
+def _prune_raw(connection: sqlite3.Connection, kept: int) -> bool:
     removed = connection.execute(
         "DELETE FROM records WHERE n IN (SELECT n FROM records WHERE done = 1 ORDER BY n DESC LIMIT ? OFFSET ?)",
-        (_STEP_ROWS * 4, RAW_KEPT),
+        (_STEP_ROWS * 4, kept),
     ).rowcount
     return removed >= _STEP_ROWS * 4
 

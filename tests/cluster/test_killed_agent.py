@@ -125,4 +125,3 @@ def test_one_pod_in_a_loop_costs_no_other_its_event(
         assert {report["victim"]["pid"] for report in told} >= set(killed)
         assert agent.stop() == (0, [])
         assert "lost: none" in agent.log_to_the_end()
-    assert wait_for_event(api, looping)

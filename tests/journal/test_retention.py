@@ -220,7 +220,9 @@ def test_a_storm_does_not_grow_the_file_beyond_its_bound(tmp_path):
             assert opened.evicted_total["size"] > 0
             assert (await opened.submit(lambda each: reports.recent_ids(each, 1))) == [numbered(5999).id]
             await until(lambda: opened._retention.due_in_s() > 60)
-            assert len(await opened.submit(lambda each: records.last_finished(each, 10**6))) == 512
+            assert len(await opened.submit(lambda each: records.last_finished(each, 10**6))) == bound // (
+                32 << 10
+            )
 
     run(scenario())
     # The log holds up to 4 MiB before it is taken into the file.

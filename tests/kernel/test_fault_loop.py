@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.kernel.agent import Agent
-from tests.kernel.kept import SERVED, history, ids, kept_in, pids, pinned_in, value_of
+from tests.kernel.kept import SERVED, history, kept_in, pids, pinned_in, value_of
 from tests.kernel.test_share import OTHER_UID, UID
 from tests.kernel.test_storm import STORM_BYTES, STORM_LIMIT_BYTES
 from tests.kernel.waiting import wait_until
@@ -95,26 +95,6 @@ def assert_counted(agent: Agent, state: Path, killed: list[int]) -> None:
     wait_until(is_all_there, "kept and lost are all")
     assert set(killed) <= set(pids(history(state)))
     assert value_of(agent, "lost_events_total", stage="ring_full") == 0
-
-
-def test_in_a_small_journal(make_cgroup: CgroupMaker, grow: Grow, tmp_path: Path) -> None:
-    """The journal's bound costs the loop its oldest reports, and the others none."""
-    count = 700
-    with Agent(*kept_in(tmp_path / "state"), "--state-max-size", "1MiB", *SERVED) as agent:
-        killed = [grow(make_cgroup(other(number)).limit(STORM_LIMIT_BYTES)) for number in range(OTHERS)]
-        for pid in killed:
-            agent.report_of(pid)
-        with grow.start(
-            make_cgroup(pod(UID, "a")).limit(STORM_LIMIT_BYTES), "storm", STORM_BYTES, str(count)
-        ) as storm:
-            told = [agent.report() for _ in range(count)]
-            assert storm.wait(60) == 0
-        wait_until(lambda: value_of(agent, "journal_evicted_reports_total", reason="size") > 0, "evicted")
-        kept = history(tmp_path / "state")
-        assert set(killed) <= set(pids(kept))
-        assert told[-1]["id"] in ids(kept)
-        assert len(kept) < count
-        assert agent.stop() == (0, [])
 
 
 def test_what_came_before_the_journal_is_small(make_cgroup: CgroupMaker, grow: Grow, tmp_path: Path) -> None:
