@@ -28,7 +28,7 @@ DEADLINE_SECONDS = 1800.0
 # Which tests run in a guest of which kind.
 SELECTIONS = {
     # Disks that are full or broken are the same on every kernel, and their test needs those of the journal.
-    "plain": "-m 'not any_kernel' --ignore tests/kernel/test_fault_disk.py tests/kernel tests/vm/scenarios",
+    "plain": "-m 'not any_kernel' --ignore-glob 'tests/kernel/test_fault_*.py' tests/kernel tests/vm/scenarios",
     "numa": "tests/vm/numa",
     "lockdown": "tests/vm/lockdown",
     "systemd": "tests/vm/systemd",
