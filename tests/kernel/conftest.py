@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import subprocess
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -137,12 +137,21 @@ def make_cgroup() -> Iterator[CgroupMaker]:
 @pytest.fixture
 def bpffs(tmp_path: Path) -> Iterator[Path]:
     """A bpffs for one test; whatever is pinned there goes with it."""
-    path, before = tmp_path / "bpf", loaded()
+    before = loaded()
+    with mounted_bpffs(tmp_path / "bpf") as path:
+        yield path
+    wait_for_none_but(before)
+
+
+@contextmanager
+def mounted_bpffs(path: Path) -> Iterator[Path]:
+    """Mount one on a new directory; whatever is pinned there goes with it."""
     path.mkdir()
     subprocess.run(["mount", "-t", "bpf", "-o", "mode=0700", "bpf", path], check=True)
-    yield path
-    subprocess.run(["umount", path], check=True)
-    wait_for_none_but(before)
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", path], check=True)
 
 
 @pytest.fixture

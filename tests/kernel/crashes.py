@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.conftest import one_at_a_time
 from tests.kernel.agent import COMMAND, run_oomtracer
-from tests.kernel.conftest import CgroupMaker, compile_victim
+from tests.kernel.conftest import CgroupMaker, compile_victim, mounted_bpffs
 from tests.kernel.kernel_log import KernelLog
 from tests.kernel.test_storm import STORM_BYTES, STORM_LIMIT_BYTES, kernel_kills
 from tests.kernel.waiting import wait_until
@@ -82,8 +82,8 @@ class CrashingAgent:
         self.output = directory / "reports.jsonl"
         self.log = directory / "log"
         # Room for all kills of a row of lives that were too short to read any: more than half of a ring is nobody's.
-        ring = ("--ring-size", "8MiB")
-        self._flags = ("--state-dir", str(self.state), "--pin-path", str(pin_path), *ring, *flags)
+        room = ("--ring-size", "8MiB", "--state-max-size", "1GiB")
+        self._flags = ("--state-dir", str(self.state), "--pin-path", str(pin_path), *room, *flags)
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start it; it may not be up for a while."""
@@ -116,10 +116,11 @@ def crash(
         _pause(dice.uniform(0, LONGEST_LIFE_S / 2))
         with subprocess.Popen([victim, cgroup.procs, "storm", str(STORM_BYTES), str(kills)]) as storm:
             _pause(dice.uniform(0, LONGEST_LIFE_S / 2))
-            assert process.poll() is None, f"the agent ended by itself: {agent.log.read_text()[-2000:]}"
+            ended = process.poll()
             process.kill()
             process.wait()
             assert storm.wait(60) == 0
+        assert ended is None, f"the agent ended by itself: {agent.log.read_text()[-2000:]}"
         result.kills += kills
         result.logged_pids.update(log.new_pids())
         if say and cycle % 20 == 19:
@@ -138,9 +139,11 @@ def crash(
 def _begin(agent: CrashingAgent) -> None:
     """One life that is long enough to attach: kills from before that are another promise."""
     process = agent.start()
-    wait_until(lambda: "kernel log: " in agent.log.read_text(), "it traces")
-    process.kill()
-    process.wait()
+    try:
+        wait_until(lambda: "kernel log: " in agent.log.read_text(), "it traces")
+    finally:
+        process.kill()
+        process.wait()
 
 
 def _end_properly(agent: CrashingAgent, result: Crashes) -> None:
@@ -167,16 +170,15 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.kernel.crashes", description=__doc__)
     parser.add_argument("--cycles", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
-    parser.add_argument("--pin-path", type=Path, default=Path("/sys/fs/bpf/oomtracer-soak"))
     options = parser.parse_args(arguments)
     with ExitStack() as stack:
         stack.enter_context(one_at_a_time())
         directory = Path(stack.enter_context(TemporaryDirectory(prefix="oomtracer-soak-")))
         maker = CgroupMaker()
         stack.callback(maker.remove_all)
-        stack.callback(run_oomtracer, "unpin", "--pin-path", str(options.pin_path))
+        bpffs = stack.enter_context(mounted_bpffs(directory / "bpf"))
         print(f"seed {options.seed}", flush=True)
-        agent = CrashingAgent(directory, options.pin_path)
+        agent = CrashingAgent(directory, bpffs / "oomtracer")
         result = crash(
             agent,
             compile_victim(directory),
