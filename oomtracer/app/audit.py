@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -12,13 +11,12 @@ from oomtracer.audit import (
     PROGRAM_STAGES,
     SETTLED_SECONDS,
     Audit,
-    Baseline,
-    Counters,
     Processed,
     Reading,
     Verdict,
 )
 from oomtracer.kernel import facts
+from oomtracer.kernel.clock import boot_clock
 
 if TYPE_CHECKING:
     from oomtracer.app.book import JournalBook
@@ -49,12 +47,12 @@ class Auditor:
         self._reported = reported
         self._lost = lost
         self._on_verdict = on_verdict
-        self._audit = Audit(_baseline(tracer), sees_signals=tracer.sees_signals)
+        self._audit = Audit(tracer.baseline, sees_signals=tracer.sees_signals)
         self.verdict = Verdict()
 
     def told(self, lost: Mapping[str, int]) -> None:
         """Begin anew, with losses that a process before this one has told."""
-        self._audit = Audit(_baseline(self._tracer), sees_signals=self._tracer.sees_signals, told=lost)
+        self._audit = Audit(self._tracer.baseline, sees_signals=self._tracer.sees_signals, told=lost)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -80,17 +78,12 @@ class Auditor:
         return self.verdict
 
 
-def _baseline(tracer: Tracer) -> Baseline | None:
-    noted = tracer.baseline
-    return noted and Baseline(vmstat_kills=noted.kernel_kills, kills=noted.program_kills)
-
-
 def read(tracer: Tracer) -> Reading:
     """The program's counts between two looks at the kernel's."""
     return Reading.take(
-        clock=lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
+        clock=boot_clock,
         vmstat=facts.oom_kills_since_boot,
-        counters=lambda: Counters(**tracer.counted_now()._asdict()),
+        counters=tracer.counted_now,
     )
 
 

@@ -10,6 +10,7 @@ from oomtracer.audit import PROGRAM_STAGES, UNSEEN
 from oomtracer.journal import Delivery, ReportRow, audits, reports
 from oomtracer.journal import records as raw
 from oomtracer.journal.told import ToldFile, was_told
+from oomtracer.kernel.clock import boot_clock_ns
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from oomtracer.pipeline.intake import Batch
     from oomtracer.sinks import Sink
 
-_COUNTS = ("reason", "before_start", "kernel_kills", "program_kills", "second_kills", "lost", "waiting")
+_COUNTS = ("reason", "before_start", "kernel_kills", "program_kills", "second_kills", "lost")
 
 
 class JournalBook:
@@ -80,7 +81,7 @@ class JournalBook:
             return
         self._counts = counts
         now_us = time.time_ns() // 1_000
-        age_us = (time.clock_gettime_ns(time.CLOCK_BOOTTIME) - attached_ns) // 1_000
+        age_us = (boot_clock_ns() - attached_ns) // 1_000
         row = audits.AuditRow(
             ring=ring,
             boot_id=self._boot_id,
@@ -91,11 +92,17 @@ class JournalBook:
         )
         self._journal.submit(lambda connection: audits.keep(connection, row), kind="audit")
 
-    async def losses_told(self, ring: str) -> Mapping[str, int]:
-        """The losses of a ring that a process before this one has logged."""
-        row = await self._journal.ask(lambda connection: audits.of_ring(connection, ring), None)
-        lost = row.counts.get("lost", {}) if row else {}
+    async def losses_told(self, ring: str, replaced: Sequence[str]) -> Mapping[str, int]:
+        """The losses of a ring that a process before this one has logged, and what those it replaced had not seen."""
+        lost = await self._lost_of(ring)
+        for other in () if lost else reversed(replaced):
+            if unseen := (await self._lost_of(other)).get(UNSEEN):
+                return {UNSEEN: unseen}
         return {stage: count for stage, count in lost.items() if stage in (UNSEEN, *PROGRAM_STAGES)}
+
+    async def _lost_of(self, ring: str) -> Mapping[str, int]:
+        row = await self._journal.ask(lambda connection: audits.of_ring(connection, ring), None)
+        return row.counts.get("lost", {}) if row else {}
 
     async def stored(self, ring: str) -> int | None:
         """How many records of a ring were stored, by all processes; None where that is not known."""

@@ -13,6 +13,7 @@ from oomtracer.app.outboxes import Outboxes, owed_by
 from oomtracer.cgroups import limit_owner
 from oomtracer.config import Cluster, PodMetrics
 from oomtracer.events import OomReport, Workload
+from oomtracer.kernel.clock import boot_clock
 from oomtracer.kube.connection import connect
 from oomtracer.kube.directory import PodDirectory
 from oomtracer.kube.fence import Fence
@@ -24,7 +25,7 @@ from oomtracer.pods import PodIdentity
 from oomtracer.policy import Policy, annotation_keys, label_keys
 from oomtracer.sinks import Sink
 from oomtracer.sinks.kube_events import DROP_REASONS, WAIT_S, EventSink
-from oomtracer.sinks.mark import LATENCY_BUCKETS_S, Delivery, MarkSink, boot_clock
+from oomtracer.sinks.mark import LATENCY_BUCKETS_S, Delivery, MarkSink
 from oomtracer.sinks.stages import Stages
 
 if TYPE_CHECKING:

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 from oomtracer.deliveries import RememberedMark
 from oomtracer.events import OomReport, WorkloadKind
 from oomtracer.kernel import facts
+from oomtracer.kernel.clock import boot_clock
+from oomtracer.kernel.moments import Moments
 from oomtracer.pipeline import Naming, Ways
 from oomtracer.sinks import Sink
 from oomtracer.sinks.ages import Ages
 from oomtracer.sinks.kube_events import EventSink
-from oomtracer.sinks.mark import MarkSink, boot_clock
+from oomtracer.sinks.mark import MarkSink
 
 if TYPE_CHECKING:
     from oomtracer.journal import Delivery, Journal, PendingReport
@@ -58,7 +60,8 @@ class Outboxes:
         self.keeps = journal is not None
         self._journal = journal
         self._is_unknown = False
-        self.ages = Ages(boot_id, boot_clock=boot_clock, unix_clock=unix_clock)
+        moments = Moments(boot_id, boot_clock=boot_clock, unix_clock=unix_clock)
+        self.ages = Ages(moments)
         self.names: Sink | None = None
         self.marks: MarkTable | None = None
         self.events: EventTable | None = None
@@ -66,9 +69,7 @@ class Outboxes:
             # Imported here: who has no journal does without SQLite.
             from oomtracer.journal.event_table import EventTable
             from oomtracer.journal.mark_table import MarkTable
-            from oomtracer.journal.outbox import Moments
 
-            moments = Moments(boot_id, boot_clock=boot_clock, unix_clock=unix_clock)
             self.marks = MarkTable(journal.submit, moments)
             self.events = EventTable(journal.submit, moments)
 

@@ -78,10 +78,8 @@ class Recovery:
             self._tell(report)
             self.recovered += 1
         if log.source:
-            told = len(log.kills) - self.recovered
-            logger.info(
-                "kernel log: %d kills told now, %d were told already or will be", self.recovered, told
-            )
+            text = "kernel log: %d kills told now; %d were told before, %d came after the programs"
+            logger.info(text, self.recovered, found.matched, found.later)
 
     async def _kept(self) -> list[KnownKill]:
         if self._journal is None:

@@ -61,7 +61,8 @@ class Tracing:
     async def take_up(self, resume: Resume, boot_id: str) -> None:
         """Tell what an agent before this one had only stored."""
         if self._book:
-            self._auditor.told(await self._book.losses_told(self._tracer.instance))
+            told = await self._book.losses_told(self._tracer.instance, self._tracer.replaced)
+            self._auditor.told(told)
         await resume.attribute(boot_id, self.pipeline, self._intake)
 
     def lost(self) -> dict[str, int]:

@@ -22,11 +22,10 @@ WENT_BACK: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Processed:
-    """What this process did with the records: ``lost`` by stage, ``read`` from the ring since it was made."""
+    """What this process did with the records: those told, and those ``lost`` by stage."""
 
     reported: int = 0
     lost: Mapping[str, int] = field(default_factory=dict)
-    read: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,17 +42,10 @@ class Verdict:
     reported: int = 0
     lost: Mapping[str, int] = field(default_factory=dict)
     """By stage, every known stage, also with 0. ``unseen`` is missing where it cannot be told."""
-    waiting: int | None = None
-    """Records in the ring that were not read yet."""
     recheck: bool = False
     """Whether a loss can be decided by another reading, ``SETTLED_SECONDS`` from now."""
     log: tuple[str, ...] = ()
     """Errors to log: losses not told before."""
-
-    @property
-    def lost_total(self) -> int:
-        """Over all stages."""
-        return sum(self.lost.values())
 
 
 class Audit:
@@ -133,8 +125,6 @@ class Audit:
             lost={**refused, **processed.lost},
             recheck=self._sees_signals and self._suspect is not None,
         )
-        if processed.read is not None:
-            verdict = replace(verdict, waiting=counters.attempted - sum(refused.values()) - processed.read)
         if reading.vmstat_after is None or self._before_start is None:
             return verdict
         verdict = replace(

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counters:
+class Counters(NamedTuple):
     """``struct oom_counters`` (bpf/headers/oom_event.h), by the names of its members."""
 
     attempted: int = 0
@@ -20,6 +19,15 @@ class Counters:
     shared: int = 0
     over_share: int = 0
     unread: int = 0
+
+    def plus(self, other: Counters) -> Counters:
+        """Both together."""
+        return Counters(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+
+    @property
+    def seen_kills(self) -> int:
+        """Of what the kernel counts: first and second kills."""
+        return self.kills + self.second_kills
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +57,7 @@ class Reading:
     @property
     def program_kills(self) -> int:
         """What the program saw of what the kernel counts."""
-        return self.counters.kills + self.counters.second_kills
+        return self.counters.seen_kills
 
     @property
     def unexplained(self) -> int:
@@ -59,11 +67,10 @@ class Reading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
-    """The counts when tracing began."""
+    """The counts when tracing began: the kernel's since boot, and what of it the program saw."""
 
-    vmstat_kills: int
-    kills: int = 0
-    second_kills: int = 0
+    kernel_kills: int
+    program_kills: int = 0
 
     @classmethod
     def of(cls, readings: Iterable[Reading]) -> Self | None:
@@ -76,13 +83,9 @@ class Baseline:
         if not stable:
             return None
         least = min(stable, key=lambda reading: reading.unexplained)
-        return cls(
-            vmstat_kills=least.vmstat_after or 0,
-            kills=least.counters.kills,
-            second_kills=least.counters.second_kills,
-        )
+        return cls(kernel_kills=least.vmstat_after or 0, program_kills=least.program_kills)
 
     @property
     def before_start(self) -> int:
         """Kills of this boot from before the program was there to see them: not lost."""
-        return self.vmstat_kills - self.kills - self.second_kills
+        return self.kernel_kills - self.program_kills

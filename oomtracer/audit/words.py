@@ -18,7 +18,7 @@ _WHY: Final = {
     "over_share": "the ring was half full and their pod or unit had its share: raise --ring-size",
     "not_found": "the kernel named a process that was not found: report it with the kernel's version",
     "unread": "nobody had read the ring for so long that the programs went quiet: keep the agent running",
-    "in_hand": "an agent had them in hand when it was killed, and the disk took nothing: see the log before",
+    "in_hand": "an agent was killed while the disk took nothing: they may have been told, and are not kept",
     "decode": "their records were not understood: report the log line about each",
     "attribute": "no report could be made of them: report the log line about each",
 }
@@ -40,8 +40,6 @@ def sentence(verdict: Verdict, *, since: str) -> str:
         told.insert(0, f"{_kills(verdict.kernel_kills)} counted by the kernel")
     if verdict.second_kills:
         told.append(f"{verdict.second_kills} counted twice for one process")
-    if verdict.waiting:
-        told.append(f"{verdict.waiting} waiting in the ring")
     told.append(_lost(verdict.lost))
     unknown = f"; whether the kernel counted more is unknown: {verdict.reason}" if verdict.reason else ""
     return f"since {since}: {', '.join(told)}{unknown}"

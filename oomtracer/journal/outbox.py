@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from sqlite3 import Connection
 from typing import Any, Protocol
+
+from oomtracer.kernel.moments import Moments
 
 logger = logging.getLogger("oomtracer.journal")
 
@@ -62,35 +63,6 @@ class Submit(Protocol):
         self, operation: Callable[[Connection], Any], *, kind: str, size_bytes: int
     ) -> asyncio.Future[Any]:
         """Run an operation in the journal's thread."""
-
-
-class Moments:
-    """Times as the journal keeps them, and how long ago they are: by the boot clock where that still runs."""
-
-    def __init__(
-        self,
-        boot_id: str,
-        *,
-        boot_clock: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME),
-        unix_clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._boot_id = boot_id
-        self._boot_clock = boot_clock
-        self._unix_clock = unix_clock
-
-    def row(self, ago_s: float) -> tuple[str, int, int]:
-        """Boot id, boot nanoseconds and Unix microseconds."""
-        return (
-            self._boot_id,
-            round((self._boot_clock() - ago_s) * 1e9),
-            round((self._unix_clock() - ago_s) * 1e6),
-        )
-
-    def ago_s(self, boot_id: str, boot_time_ns: int, time_us: int) -> float:
-        """Seconds since then; 0 where the clock says that it is still to come."""
-        if boot_id == self._boot_id:
-            return max(self._boot_clock() - boot_time_ns / 1e9, 0.0)
-        return max(self._unix_clock() - time_us / 1e6, 0.0)
 
 
 class Outbox:

@@ -67,13 +67,6 @@ def settle(connection: sqlite3.Connection, ids: Iterable[str], deliveries: Deliv
     )
 
 
-def owe(connection: sqlite3.Connection, ids: Iterable[str], deliveries: Delivery) -> None:
-    """Say that reports are owed to these deliveries."""
-    connection.executemany(
-        "UPDATE reports SET pending = pending | ? WHERE id = ?", [(int(deliveries), each) for each in ids]
-    )
-
-
 def decide(connection: sqlite3.Connection, report_id: str, decision: str) -> None:
     """Keep why its pod was marked or not."""
     connection.execute("UPDATE reports SET decision = ? WHERE id = ?", (decision, report_id))
@@ -114,12 +107,6 @@ def of_boot(connection: sqlite3.Connection, boot_id: str) -> list[tuple[str, int
         f"SELECT id, {', '.join(victim)}, boot_time_ns FROM reports WHERE boot_id = ? AND json_valid(report)",  # noqa: S608
         (boot_id,),
     ).fetchall()
-
-
-def recent_ids(connection: sqlite3.Connection, count: int) -> list[str]:
-    """The ids of the last so many reports, the oldest first."""
-    rows = connection.execute("SELECT id FROM reports ORDER BY n DESC LIMIT ?", (count,)).fetchall()
-    return [row[0] for row in reversed(rows)]
 
 
 def share_of(workload: Workload) -> str:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from oomtracer.journal import recovered
+from oomtracer.kernel.clock import boot_clock_ns
 
 DEFAULT_MAX_BYTES = 64 << 20
 DEFAULT_MAX_AGE_S = 720 * 3600.0
@@ -27,10 +28,6 @@ _SLACK = 64
 """A part of the bound by which the file may exceed it before pruning no longer waits for an idle moment."""
 
 
-def _boot_ns() -> int:
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-
-
 class Retention:
     """Prunes by age and size.
 
@@ -45,7 +42,7 @@ class Retention:
         max_bytes: int = DEFAULT_MAX_BYTES,
         max_age_s: float = DEFAULT_MAX_AGE_S,
         wall_ns: Callable[[], int] = time.time_ns,
-        boot_ns: Callable[[], int] = _boot_ns,
+        boot_ns: Callable[[], int] = boot_clock_ns,
     ) -> None:
         self.evicted: Counter[str] = Counter()
         self._boot_id = boot_id

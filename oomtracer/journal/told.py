@@ -1,7 +1,7 @@
 """What standard output has taken, known at once: also if the process is killed before the journal says so.
 
 A report is written, and then that is noted. A process that dies in between tells it again. The journal's commit takes
-some milliseconds for a batch; eight bytes written into a file outlast the process within microseconds. After a power
+some milliseconds for a batch; eight bytes written into a file outlast the process as soon as the thread below has its turn. After a power
 failure the file may say less or more than is true; then the journal's own word holds for all but its last second.
 """
 

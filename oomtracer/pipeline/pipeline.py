@@ -46,12 +46,6 @@ class Pipeline:
         self._last_seq: int | None = None
         self._told: OrderedDict[str, None] = OrderedDict()
 
-    def handle(self, ring: str, record: bytes) -> None:
-        """Take one record of a ring through to the sinks; never raises."""
-        report = self.attribute(ring, record)
-        if report:
-            self.tell(report)
-
     def recall(self, ring: str, record: bytes) -> None:
         """Learn from a record that was told before, by another process: nothing is counted, and nobody told."""
         try:

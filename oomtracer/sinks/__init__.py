@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Protocol
+
+from oomtracer.kernel.clock import boot_clock_ns
 
 if TYPE_CHECKING:
     from oomtracer.events import OomReport
@@ -18,4 +19,4 @@ class Sink(Protocol):
 
 def age_s(report: OomReport) -> float:
     """Seconds since the kill, on the boot clock: the time of day may jump, this does not."""
-    return max(time.clock_gettime_ns(time.CLOCK_BOOTTIME) - report.boot_time_ns, 0) / 1e9
+    return max(boot_clock_ns() - report.boot_time_ns, 0) / 1e9

@@ -2,7 +2,6 @@
 
 from oomtracer.tracer.choice import SWITCHED_OFF, Candidate, GroupChoice, choose_hooks, hook_names
 from oomtracer.tracer.hooks import HOOKS, TRUTH, Hook
-from oomtracer.tracer.instance import Counted
 from oomtracer.tracer.needs import RunningKernel
 from oomtracer.tracer.tracer import QUIET_AFTER_DAYS, Batch, Tracer, record_bytes
 
@@ -13,7 +12,6 @@ __all__ = [
     "TRUTH",
     "Batch",
     "Candidate",
-    "Counted",
     "GroupChoice",
     "Hook",
     "RunningKernel",

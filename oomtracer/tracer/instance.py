@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import time
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
+from oomtracer.audit import Baseline, Counters, Reading
 from oomtracer.kernel import facts
+from oomtracer.kernel.clock import boot_clock_ns
 from oomtracer.libbpf import RECORD_VERSION, BpfMap, extension_size
 
 if TYPE_CHECKING:
@@ -22,33 +24,6 @@ QUIET_AFTER_NS = 7 * 24 * 3600 * 10**9
 """Pinned programs make no more records once nobody has read for so long."""
 
 _LOOKS = 3
-
-
-class Counted(NamedTuple):
-    """``struct oom_counters``, by the names of its members (bpf/headers/oom_event.h)."""
-
-    attempted: int = 0
-    ring_full: int = 0
-    second_kills: int = 0
-    not_found: int = 0
-    kills: int = 0
-    marks: int = 0
-    shared: int = 0
-    over_share: int = 0
-    unread: int = 0
-
-    def plus(self, other: Counted) -> Counted:
-        """Both together."""
-        return Counted(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
-
-
-class Baseline(NamedTuple):
-    """The kernel's count and the program's just after attaching."""
-
-    kernel_kills: int
-    """Since boot, as /proc/vmstat told it."""
-    program_kills: int
-    """Of these, seen by the programs; second kills too."""
 
 
 class Instance:
@@ -122,29 +97,43 @@ class Instance:
     def baseline(self) -> Baseline:
         """What was counted before it was complete."""
         about = self._about
-        return Baseline(about.baseline_kernel_kills, about.baseline_program_kills)
+        return Baseline(kernel_kills=about.baseline_kernel_kills, program_kills=about.baseline_program_kills)
 
     def map(self, name: str) -> BpfMap:
         """One of its maps; it belongs to the instance."""
         return self._maps[name]
 
-    def count(self) -> Counted:
+    def count(self) -> Counters:
         """What the program knows of its losses."""
         counters = self._maps["counters"].read("oom_counters")
-        return Counted(*(int(getattr(counters, name)) for name in Counted._fields))
+        return Counters(*(int(getattr(counters, name)) for name in Counters._fields))
 
     def _note_counts(self) -> None:
-        # Between the two of a kill in progress the kernel has counted it, and the program has not: of several looks
-        # the one with the smallest difference was made beside it.
-        looks = [Baseline(*self._look()) for _ in range(_LOOKS)]
-        least = min(looks, key=lambda each: each.kernel_kills - each.program_kills)
-        self._about.baseline_kernel_kills, self._about.baseline_program_kills = least
+        baseline = None
+        while baseline is None:
+            baseline = Baseline.of([self._read() for _ in range(_LOOKS)])
+        self._note_baseline(baseline)
 
-    def _look(self) -> tuple[int, int]:
-        while True:
-            kills, counted = facts.oom_kills_since_boot(), self.count()
-            if facts.oom_kills_since_boot() == kills:
-                return kills or 0, counted.kills + counted.second_kills
+    def _note_baseline(self, baseline: Baseline) -> None:
+        self._about.baseline_kernel_kills = baseline.kernel_kills
+        self._about.baseline_program_kills = baseline.program_kills
+
+    def _read(self) -> Reading:
+        # Where the kernel has no count, there is nothing to be held against ours.
+        return Reading.take(
+            clock=time.monotonic, vmstat=lambda: facts.oom_kills_since_boot() or 0, counters=self.count
+        )
+
+    def carry_on(self, before_start: int) -> None:
+        """It has taken over from others: so many kills of this boot were before the first of them, or seen by one.
+
+        What both have seen is counted twice in that: the rest cannot be more than all.
+        """
+        kernel_kills = self.baseline.kernel_kills
+        self._note_baseline(
+            Baseline(kernel_kills=kernel_kills, program_kills=max(kernel_kills - before_start, 0))
+        )
+        self._write()
 
     def note_adopted(self) -> None:
         """A reader is there again, with this build's idea of when to go quiet."""
@@ -163,8 +152,3 @@ class Instance:
 
     def _write(self) -> None:
         self._maps["meta"].write(self._about)
-
-
-def boot_clock_ns() -> int:
-    """Now, as the kernel's records tell it."""
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)

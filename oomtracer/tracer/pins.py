@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from oomtracer.errors import OomTracerError, errno_name
 from oomtracer.libbpf import BpfMap, RingBuffer, pin
+from oomtracer.tracer.hooks import HOOKS, TRUTH
 from oomtracer.tracer.instance import MAPS, Instance
 from oomtracer.tracer.pin_directory import PinFaultError, instance_directories
 
@@ -45,6 +46,11 @@ class Pins:
     """Whether it records by itself: each program that was attached is pinned, and nobody has taken over."""
     fault: str = ""
     """Why its maps cannot be opened."""
+
+    @property
+    def sees_signals(self) -> bool:
+        """Whether it told kills from mere marks."""
+        return any(hook.group == TRUTH and hook.program in self.programs for hook in HOOKS)
 
     @property
     def name(self) -> str:

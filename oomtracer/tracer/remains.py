@@ -6,9 +6,9 @@ import logging
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from oomtracer.audit import Baseline, Counters
 from oomtracer.errors import OomTracerError
 from oomtracer.libbpf import BpfMap, RingBuffer, wait_for_programs
-from oomtracer.tracer.instance import Counted
 from oomtracer.tracer.pins import remove, remove_links
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ class Remains:
 
     def __init__(self, pins: Pins) -> None:
         self.name = pins.name
-        self.counted = Counted()
+        self.counted = Counters()
+        self.baseline: Baseline | None = None
+        """Of an instance that saw kills as such; None of others."""
         self._directory = pins.directory
         self._is_drained = False
         self._stack = ExitStack()
@@ -34,6 +36,8 @@ class Remains:
             if pins.created_ns is not None:
                 with pins.open() as instance:
                     self.counted = instance.count()
+                    if pins.sees_signals:
+                        self.baseline = instance.baseline
             remove_links(pins.directory)
             if (pins.directory / "map_events").exists():
                 events = stack.enter_context(BpfMap.pinned(pins.directory / "map_events"))

@@ -7,12 +7,13 @@ import logging
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from oomtracer.audit import Baseline, Counters
 from oomtracer.errors import OomTracerError
 from oomtracer.libbpf import BpfObject, Btf, RingBuffer, RingRecord, check_layout, extension_size
 from oomtracer.tracer.choice import GroupChoice, choose_hooks
 from oomtracer.tracer.explain import require_privileges
 from oomtracer.tracer.hooks import HOOKS, TRUTH, Hook
-from oomtracer.tracer.instance import QUIET_AFTER_NS, Baseline, Counted, Instance
+from oomtracer.tracer.instance import QUIET_AFTER_NS, Instance
 from oomtracer.tracer.loading import Loading, object_path
 from oomtracer.tracer.needs import RunningKernel
 from oomtracer.tracer.pin_directory import PinDirectory, PinFaultError
@@ -74,8 +75,10 @@ class Tracer:
         self._object: BpfObject | None = None
         self._instance: Instance | None = None
         self._remains: list[Remains] = []
-        self._before = Counted()
-        self._counted = Counted()
+        self.replaced: tuple[str, ...] = ()
+        """The instances that were found pinned and are not used any more, oldest first."""
+        self._before = Counters()
+        self._counted = Counters()
 
     def __enter__(self) -> Self:
         require_privileges()
@@ -88,7 +91,7 @@ class Tracer:
             ours = next((pins for pins in reversed(found) if pins.is_whole and pins.build == build), None)
             instance = self._adopt(stack, ours, path) if ours else self._load(stack, path, build)
             self._ring = stack.enter_context(RingBuffer(instance.map("events").fileno()))
-            self._replace([pins for pins in found if pins is not ours])
+            self._replace(instance, [pins for pins in found if pins is not ours])
             self._stack = stack.pop_all()
         self._instance = instance
         return self
@@ -177,11 +180,20 @@ class Tracer:
         for hook in self.unpinned:
             logger.warning("%s cannot be pinned by this kernel: it ends with this process", hook.name)
 
-    def _replace(self, others: list[Pins]) -> None:
+    def _replace(self, instance: Instance, others: list[Pins]) -> None:
         self._remains = take_over(others)
+        self.replaced = tuple([remains.name for remains in self._remains])
         for remains in self._remains:
             logger.info("the programs that were pinned as %s are replaced", remains.name)
             self._before = self._before.plus(remains.counted)
+        self._carry_on(instance)
+
+    def _carry_on(self, instance: Instance) -> None:
+        """What the others had not seen stays unseen: it does not become "before the start" by a new one."""
+        baselines = [remains.baseline for remains in self._remains]
+        if baselines and not self.is_adopted and baselines[0] and None not in baselines:
+            seen = sum([remains.counted.seen_kills for remains in self._remains])
+            instance.carry_on(baselines[0].before_start + seen)
 
     def read(self) -> Batch:
         """Records that were not read yet, oldest first; at most ``BATCH``. Never waits, raises OomTracerError.
@@ -208,10 +220,6 @@ class Tracer:
     def baseline(self) -> Baseline | None:
         """The counts just after attaching, by whichever process did that; None while nothing is loaded."""
         return self._instance.baseline if self._instance else None
-
-    def ring_fd(self) -> int:
-        """The descriptor of the ring's map; it belongs to the tracer."""
-        return self._ring.fileno()
 
     def release(self) -> None:
         """Give the room of all that was read back to the kernel."""
@@ -249,27 +257,15 @@ class Tracer:
         """Whether a kill can be told from a mere mark."""
         return any(choice.group == TRUTH and choice.hook for choice in self.choices)
 
-    def records_lost(self) -> int:
-        """Records that found the ring full, by the kernel's own count; 0 before anything is loaded."""
-        return self.counted().ring_full
-
-    def records_unread(self) -> int:
-        """Records that were not made since nobody had read for ``QUIET_AFTER_NS``."""
-        return self.counted().unread
-
-    def victims_not_found(self) -> int:
-        """Kills whose mark told a pid alone, and no task was found for it."""
-        return self.counted().not_found
-
     def second_kills(self) -> int:
         """Kills of processes that were marked before: in /proc/vmstat, but no kill of another process."""
         return self.counted().second_kills
 
-    def counted(self) -> Counted:
+    def counted(self) -> Counters:
         """What was counted, by replaced instances too, at one moment; stays readable after the end."""
         # A counter that falls looks like a new start.
         return self._instance.count().plus(self._before) if self._instance else self._counted
 
-    def counted_now(self) -> Counted:
+    def counted_now(self) -> Counters:
         """What the instance in use has counted: the kernel's count since its baseline is held against that."""
-        return self._instance.count() if self._instance else Counted()
+        return self._instance.count() if self._instance else Counters()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from oomtracer.audit import SETTLED_SECONDS, Baseline, Counters, Reading
@@ -54,7 +54,7 @@ class Kernel:
     def _count(self, *names: str) -> None:
         if names != SECOND:
             names = (*names, "attempted")
-        self.counters = replace(self.counters, **{name: getattr(self.counters, name) + 1 for name in names})
+        self.counters = self.counters._replace(**{name: getattr(self.counters, name) + 1 for name in names})
 
     def wait(self, seconds: float) -> None:
         """Let time pass."""

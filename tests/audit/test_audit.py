@@ -36,9 +36,9 @@ def test_kills_before_the_start_are_not_lost() -> None:
     for seen in (KILL, SECOND, KILL):
         kernel.begin(seen)
     kernel.mark("marks")
-    verdict = audit.observe(kernel.read(), Processed(reported=3, read=3))
+    verdict = audit.observe(kernel.read(), Processed(reported=3))
     assert (verdict.before_start, verdict.kernel_kills, verdict.program_kills) == (17, 3, 3)
-    assert (verdict.second_kills, verdict.waiting, verdict.lost, verdict.log) == (1, 0, CALM, ())
+    assert (verdict.second_kills, verdict.lost, verdict.log) == (1, CALM, ())
     assert sentence(verdict, since="noon") == (
         "since noon: 3 kills counted by the kernel, 3 reported, 1 counted twice for one process, none lost"
     )
@@ -121,20 +121,7 @@ def test_losses_of_all_stages_are_one_line() -> None:
         "kills lost: 2 ring_full (the ring was full: raise --ring-size); "
         "1 decode (their records were not understood: report the log line about each); 3 stdout"
     )
-    assert verdict.lost_total == 6
     assert sentence(verdict, since="noon").endswith("6 lost (ring_full 2, decode 1, stdout 3)")
-
-
-def test_what_waits_in_the_ring_is_not_lost() -> None:
-    """Records that were written and not read yet."""
-    kernel = Kernel()
-    audit = audited(kernel)
-    for seen in (KILL, RING_FULL, KILL):
-        kernel.begin(seen)
-    kernel.end()
-    verdict = audit.observe(kernel.read(), Processed(read=1))
-    assert verdict.waiting == 1
-    assert "1 waiting in the ring, 1 lost" in sentence(verdict, since="noon")
 
 
 def test_a_restart_does_not_tell_again() -> None:
@@ -213,7 +200,7 @@ def test_the_baseline_is_not_taken_in_the_middle_of_a_kill() -> None:
     in_the_middle = kernel.read()
     unstable = kernel.read(lambda: kernel.begin(KILL))
     kernel.end()
-    assert Baseline.of([in_the_middle, unstable, kernel.read()]) == Baseline(vmstat_kills=5, kills=2)
+    assert Baseline.of([in_the_middle, unstable, kernel.read()]) == Baseline(kernel_kills=5, program_kills=2)
     assert Baseline.of([unstable]) is None
 
 

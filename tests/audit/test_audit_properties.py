@@ -102,7 +102,7 @@ class AuditedKernel(RuleBasedStateMachine):
         assert last.kernel_kills == last.program_kills + missed
         assert last.kernel_kills + last.before_start == self.kernel.vmstat
         assert sum(int(count) for line in self.lines for count in re.findall(r"(\d+) \w+ \(", line)) == (
-            last.lost_total
+            sum(last.lost.values())
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import sqlite3
 import struct
 import subprocess
 import time
@@ -171,3 +172,9 @@ def filled(directory: Path) -> Iterator[None]:
                 pass
     yield
     ballast.unlink()
+
+
+def recent_ids(connection: sqlite3.Connection, count: int) -> list[str]:
+    """Read the ids of the last so many reports, the oldest first."""
+    rows = connection.execute("SELECT id FROM reports ORDER BY n DESC LIMIT ?", (count,)).fetchall()
+    return [row[0] for row in reversed(rows)]

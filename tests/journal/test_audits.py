@@ -22,7 +22,6 @@ COUNTS = {
     "program_kills": 4,
     "second_kills": 1,
     "lost": {"ring_full": 0, "unseen": 0},
-    "waiting": None,
 }
 
 

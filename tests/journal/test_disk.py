@@ -13,7 +13,7 @@ from oomtracer.journal import Delivery, RawRecord, records, reports, writer
 from oomtracer.journal import journal as journal_module
 from tests.unit.pipes import run
 
-from .scene import RING, Disk, filled, ids, journal, numbered, remount, row, tmpfs, until
+from .scene import RING, Disk, filled, ids, journal, numbered, recent_ids, remount, row, tmpfs, until
 
 COUNT = 300
 
@@ -28,7 +28,7 @@ def _soon(monkeypatch) -> None:
 async def written_ids(directory: Path) -> list[str]:
     """Open it once more, and tell the ids that are there."""
     async with journal(directory) as opened:
-        return await opened.submit(lambda each: reports.recent_ids(each, 10**6))
+        return await opened.submit(lambda each: recent_ids(each, 10**6))
 
 
 def test_a_full_disk_costs_nothing_once_there_is_room(tmp_path, caplog):

@@ -8,7 +8,7 @@ from pathlib import Path
 from oomtracer.journal import Delivery, records, reports
 from tests.unit.pipes import run
 
-from .scene import ids, journal, numbered
+from .scene import ids, journal, numbered, recent_ids
 
 CYCLES = 20
 
@@ -55,7 +55,7 @@ def _checked(directory: Path, stored: int, added: int, settled: set[int]) -> int
 
     async def scenario() -> None:
         async with journal(directory) as opened:
-            there = await opened.submit(lambda each: reports.recent_ids(each, 10**6))
+            there = await opened.submit(lambda each: recent_ids(each, 10**6))
             last = len(there) - 1
             # In order and without a gap: each id once, those of the last, unacknowledged call all or none.
             assert there == [numbered(number).id for number in range(last + 1)]

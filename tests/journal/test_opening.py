@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from oomtracer.errors import OomTracerError
-from oomtracer.journal import Journal, Retention, reports, schema
+from oomtracer.journal import Journal, Retention, schema
 from oomtracer.journal.aside import MOST_KEPT
 from oomtracer.journal.database import Database
 from oomtracer.journal.reader import Reader, Wanted
 from oomtracer.kernel.directory_lock import DirectoryHeldError
 from tests.unit.pipes import run
 
-from .scene import RING, journal, numbered, row
+from .scene import RING, journal, numbered, recent_ids, row
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,7 +42,7 @@ def known(directory: Path) -> list[str]:
 
     async def scenario() -> None:
         async with journal(directory) as opened:
-            found.extend(await opened.submit(lambda each: reports.recent_ids(each, 1000)))
+            found.extend(await opened.submit(lambda each: recent_ids(each, 1000)))
             await opened.add([row(999)])
 
     run(scenario())

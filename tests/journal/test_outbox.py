@@ -11,8 +11,8 @@ from oomtracer.events import Owner
 from oomtracer.journal import Delivery
 from oomtracer.journal.event_table import MOST_SERIES, MOST_TOLD, EventTable
 from oomtracer.journal.mark_table import MOST_MARKS, MarkTable
-from oomtracer.journal.outbox import Moments
 from oomtracer.journal.reports import owed
+from oomtracer.kernel.moments import Moments
 from tests.unit.builders import BOOT_ID
 from tests.unit.pipes import run
 

@@ -13,7 +13,7 @@ from oomtracer.journal.report_json import from_text
 from tests.unit.builders import BOOT_ID
 from tests.unit.pipes import run
 
-from .scene import RING, in_pod, in_unit, journal, numbered, row, until
+from .scene import RING, in_pod, in_unit, journal, numbered, recent_ids, row, until
 
 HOUR_NS = 3600 * 10**9
 MIB = 1 << 20
@@ -63,7 +63,7 @@ def prune(connection: sqlite3.Connection, pruning: Retention) -> int:
 
 def kept(connection: sqlite3.Connection) -> list[str]:
     """Tell the ids that are there, in order."""
-    return reports.recent_ids(connection, 10**6)
+    return recent_ids(connection, 10**6)
 
 
 def aged(clocks: Clocks, number: int, hours: float, boot: str = BOOT_ID, pending=0) -> ReportRow:
@@ -218,7 +218,7 @@ def test_a_storm_does_not_grow_the_file_beyond_its_bound(tmp_path):
                     sizes.append(_bytes(tmp_path / "state"))
             await asyncio.gather(*pending)
             assert opened.evicted_total["size"] > 0
-            assert (await opened.submit(lambda each: reports.recent_ids(each, 1))) == [numbered(5999).id]
+            assert (await opened.submit(lambda each: recent_ids(each, 1))) == [numbered(5999).id]
             await until(lambda: opened._retention.due_in_s() > 60)
             assert len(await opened.submit(lambda each: records.last_finished(each, 10**6))) == bound // (
                 32 << 10

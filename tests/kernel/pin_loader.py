@@ -43,7 +43,9 @@ def _obey(tracer: Tracer, command: str) -> None:
         tracer.release()
         _tell()
     elif command == "count":
-        _tell(lost=tracer.records_lost(), unread=tracer.records_unread())
+        counted, baseline = tracer.counted(), tracer.baseline
+        before_start = baseline.before_start if baseline else None
+        _tell(lost=counted.ring_full, unread=counted.unread, before_start=before_start)
 
 
 def _tell(**answer: object) -> None:

@@ -100,7 +100,7 @@ class Loader:
         self._ask("release")
 
     def count(self, name: str) -> int:
-        """How many were lost, or unread."""
+        """How many were lost, unread, or before the start."""
         return int(self._ask("count")[name])
 
     def _ask(self, command: str) -> Answer:

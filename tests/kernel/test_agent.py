@@ -78,7 +78,7 @@ def test_a_second_signal_ends_it_at_once(make_cgroup: CgroupMaker, grow: Grow) -
 def test_a_hangup_stops_it_unless_it_was_started_with_nohup(make_cgroup: CgroupMaker, grow: Grow) -> None:
     """SIGHUP is a clean stop; ignored from the start, as by nohup, it stays ignored."""
     cgroup = make_cgroup("/oomtracer-test").limit(16 * MIB)
-    with Agent() as agent:
+    with Agent(prefix=["env", "--default-signal=HUP"]) as agent:  # these tests may run under nohup themselves
         assert agent.stop(signal.SIGHUP) == (0, [])
     with Agent(prefix=["nohup"]) as agent:
         agent.process.send_signal(signal.SIGHUP)

@@ -18,7 +18,6 @@ from tests.kernel.waiting import wait_until
 
 if TYPE_CHECKING:
     from oomtracer.events import OomKill
-    from oomtracer.tracer import Counted
     from tests.kernel.conftest import CgroupMaker, Grow
 
 STORMS, KILLS_EACH, SHARED = 3, 15, 2
@@ -40,7 +39,7 @@ def mixed_kills(make_cgroup: CgroupMaker, grow: Grow) -> None:
         assert [storm.wait(60) for storm in storms] == [0] * STORMS
 
 
-def assert_every_record_is_accounted_for(counted: Counted, kills: list[OomKill]) -> None:
+def assert_every_record_is_accounted_for(counted: Counters, kills: list[OomKill]) -> None:
     """Each number was given to a record, or to a loss with its reason."""
     assert counted.attempted == len(kills) + counted.ring_full + counted.over_share + counted.not_found
     assert len({kill.seq for kill in kills}) == len(kills)
@@ -102,7 +101,7 @@ def test_the_audit_of_this_kernel(make_cgroup: CgroupMaker, grow: Grow) -> None:
             return Reading.take(
                 clock=time.monotonic,
                 vmstat=facts.oom_kills_since_boot,
-                counters=lambda: Counters(**ring.counted()._asdict()),
+                counters=ring.counted,
             )
 
         before = kernel_kills()

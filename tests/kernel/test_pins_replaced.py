@@ -9,7 +9,9 @@ import pytest
 from oomtracer.libbpf import BpfMap
 from tests.kernel.conftest import MIB
 from tests.kernel.pinned import Loader, copy_as_another_build, instances, pids
+from tests.kernel.programs import loaded
 from tests.kernel.test_storm import kernel_kills
+from tests.kernel.waiting import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -193,3 +195,24 @@ def test_maps_of_another_build_may_be_shorter_or_longer(pin_path: Path, cgroup: 
             before.ring_bytes,
             list(before.build),
         )
+
+
+def test_what_the_replaced_programs_had_missed_stays_missed(
+    pin_path: Path, cgroup: Cgroup, grow: Grow, another_build: Path
+) -> None:
+    """It does not become "before the start" of those that take over: the audit finds it, and no more than that."""
+    with Loader(pin_path) as old:
+        before = kernel_kills()
+        assert old.count("before_start") == before
+    seen = [grow(cgroup) for _ in range(2)]
+    programs = loaded()
+    next((pin_path / old.instance).glob("link_mark_victim_*")).unlink()
+    wait_until(lambda: loaded() < programs, "the program is gone")
+    grow(cgroup)
+    with Loader(pin_path, package=another_build) as new:
+        assert pids(new.read_all()) == seen
+        assert new.count("before_start") == before + 2
+        assert kernel_kills() == before + 3
+    with Loader(pin_path, package=another_build) as adopted:
+        assert adopted.instance == new.instance
+        assert adopted.count("before_start") == before + 2

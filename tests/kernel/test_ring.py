@@ -19,12 +19,12 @@ def test_what_is_not_released_is_there_for_the_next_reader(make_cgroup, grow):
     cgroup = make_cgroup("oomt-ring").limit(16 * MIB)
     with Tracer(ring_size_bytes=MIB) as tracer:
         first = [grow(cgroup) for _ in range(3)]
-        with RingBuffer(tracer.ring_fd()) as died:
+        with RingBuffer(tracer._ring.fileno()) as died:
             assert victims(died.read(limit=2)) == first[:2]
             died.release()
             assert victims(died.read(limit=9)) == first[2:]
         second = grow(cgroup)
-        with RingBuffer(tracer.ring_fd()) as reader:
+        with RingBuffer(tracer._ring.fileno()) as reader:
             assert victims(reader.read(limit=9)) == [first[2], second]
             reader.release()
             assert reader.read(limit=9) == []
@@ -38,12 +38,12 @@ def test_the_kernel_gets_its_room_back_by_release_alone(make_cgroup, grow):
     with Tracer(ring_size_bytes=ring_size_bytes) as tracer:
         for _ in range(ring_size_bytes // record_bytes() + 2):
             grow(cgroup)
-        lost = tracer.records_lost()
+        lost = tracer.counted().ring_full
         assert lost
         tracer.read()
         grow(cgroup)
-        assert tracer.records_lost() == lost + 1
+        assert tracer.counted().ring_full == lost + 1
         tracer.release()
         kept = grow(cgroup)
         assert victims(tracer.read().records) == [kept]
-        assert tracer.records_lost() == lost + 1
+        assert tracer.counted().ring_full == lost + 1

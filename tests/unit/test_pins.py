@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from oomtracer import unpin
+from oomtracer.audit import Counters
 from oomtracer.check import pins as check_pins
 from oomtracer.check.pins import PinnedRow, PinState
 from oomtracer.check.rows import Status
@@ -14,7 +15,6 @@ from oomtracer.errors import UsageError
 from oomtracer.kernel.namespaces import is_on_host
 from oomtracer.tracer import HOOKS, SWITCHED_OFF, choose_hooks, pin_directory
 from oomtracer.tracer.choice import NOT_PINNED
-from oomtracer.tracer.instance import Counted
 from oomtracer.tracer.pin_directory import (
     PinDirectory,
     PinFaultError,
@@ -70,7 +70,7 @@ def test_a_pinned_hook_is_in_use_whatever_the_kernel_seems_to_lack():
 
 def test_losses_of_several_instances_add_up():
     """Each kind for itself."""
-    assert Counted(1, 2, 3, 4).plus(Counted(10, 20, 30, 40)) == Counted(11, 22, 33, 44)
+    assert Counters(1, 2, 3, 4).plus(Counters(10, 20, 30, 40)) == Counters(11, 22, 33, 44)
 
 
 def test_the_build_is_the_object_and_how_it_is_loaded(tmp_path):

@@ -41,6 +41,13 @@ def pipeline(*sinks) -> Pipeline:
     return Pipeline(mine, sinks)
 
 
+def handle(one: Pipeline, data: bytes) -> None:
+    """Take one record of a ring through to the sinks."""
+    report = one.attribute("ring", data)
+    if report:
+        one.tell(report)
+
+
 def record(seq: int, pid: int = 0, **values) -> bytes:
     """Write a record whose victim is as new as its number."""
     return records.record(seq=seq, victim_tgid=pid or seq, **values)
@@ -58,11 +65,11 @@ def test_what_is_missing_ends_what_is_remembered(missing):
     member = SYMBOLS.stack(stacks.MEMCG_MEMBER)
     kept = Kept()
     mine = pipeline(kept)
-    mine.handle("ring", record(1, stack=SYMBOLS.stack(stacks.MEMCG)))
-    mine.handle("ring", record(2, stack=member))
+    handle(mine, record(1, stack=SYMBOLS.stack(stacks.MEMCG)))
+    handle(mine, record(2, stack=member))
     if missing:
-        mine.handle("ring", missing)
-    mine.handle("ring", record(4, stack=member))
+        handle(mine, missing)
+    handle(mine, record(4, stack=member))
     first, joined, alone = kept.reports
     assert joined.incident == first.id
     assert alone.incident == alone.id
@@ -73,7 +80,7 @@ def test_every_report_reaches_every_sink_in_order():
     first, second = Kept(), Kept()
     mine = pipeline(first, second)
     for seq in range(1, 6):
-        mine.handle("ring", record(seq))
+        handle(mine, record(seq))
     assert [report.victim.pid for report in first.reports] == [1, 2, 3, 4, 5]
     assert first.reports == second.reports
     assert counts(mine) == {"observed": 5}
@@ -88,7 +95,7 @@ def test_a_gap_in_the_sequence_is_counted_exactly(seqs):
     logging.disable(logging.ERROR)
     try:
         for seq in seqs:
-            mine.handle("ring", record(seq))
+            handle(mine, record(seq))
     finally:
         logging.disable(logging.NOTSET)
     assert mine.missing == seqs[-1] - seqs[0] + 1 - len(seqs)
@@ -98,7 +105,7 @@ def test_a_sequence_that_starts_again_is_no_gap():
     """A new ring counts from 1 again: nothing is missing."""
     mine = pipeline()
     for number, seq in enumerate((1, 2, 1, 2, 3)):
-        mine.handle("ring", record(seq, pid=100 + number))
+        handle(mine, record(seq, pid=100 + number))
     assert counts(mine) == {"observed": 5}
 
 
@@ -107,7 +114,7 @@ def test_an_undecodable_record_is_counted_once_and_logged(caplog):
     kept = Kept()
     mine = pipeline(kept)
     for data in (record(1), record(2, version=9), b"", record(4)):
-        mine.handle("ring", data)
+        handle(mine, data)
     assert counts(mine) == {"observed": 2, "undecodable": 2}
     assert len(kept.reports) == 2
     assert [one.levelname for one in caplog.records] == ["ERROR", "ERROR"]
@@ -118,7 +125,7 @@ def test_a_defect_costs_one_report_and_not_those_behind_it(caplog):
     kept = Kept()
     mine = pipeline(kept)
     for seq in (12, 13, 14):
-        mine.handle("ring", record(seq))
+        handle(mine, record(seq))
     assert counts(mine) == {"observed": 3, "unattributable": 1}
     assert [report.victim.pid for report in kept.reports] == [12, 14]
     assert any(one.exc_info for one in caplog.records)
@@ -128,9 +135,9 @@ def test_a_process_is_told_once():
     """A sharer of the memory that is a member of the group as well is one process, and one report."""
     kept = Kept()
     mine = pipeline(kept)
-    mine.handle("ring", record(1, pid=7, outcome=records.SHARED))
-    mine.handle("ring", record(2, pid=7))
-    mine.handle("ring", record(3, pid=7, victim_start_time_ns=5))
+    handle(mine, record(1, pid=7, outcome=records.SHARED))
+    handle(mine, record(2, pid=7))
+    handle(mine, record(3, pid=7, victim_start_time_ns=5))
     assert counts(mine) == {"observed": 3, "repeated": 1}
     assert [report.shared_memory for report in kept.reports] == [True, False]
 
@@ -139,8 +146,8 @@ def test_a_further_mark_of_a_victim_is_no_further_kill():
     """Threads of a dying process are marked again; the kernel does not count these, nor do we."""
     kept = Kept()
     mine = pipeline(kept)
-    mine.handle("ring", record(1, pid=7))
-    mine.handle("ring", record(2, pid=7, outcome=records.MARKED))
+    handle(mine, record(1, pid=7))
+    handle(mine, record(2, pid=7, outcome=records.MARKED))
     assert counts(mine) == {"observed": 2}
     assert len(kept.reports) == 1
 
@@ -154,8 +161,8 @@ def test_a_sink_that_fails_costs_only_its_own_report(caplog):
 
     kept = Kept()
     mine = pipeline(Failing(), kept)
-    mine.handle("ring", record(1))
-    mine.handle("ring", record(2))
+    handle(mine, record(1))
+    handle(mine, record(2))
     assert mine.untold == 2
     assert len(kept.reports) == 2
     assert any(one.exc_info for one in caplog.records)
@@ -165,9 +172,9 @@ def test_the_memory_of_told_processes_is_bounded():
     """The oldest ids are forgotten, so that a long life costs no more than a short one."""
     mine = pipeline()
     for seq in range(1, 4200):
-        mine.handle("ring", record(seq))
+        handle(mine, record(seq))
     assert len(mine._told) == 512
-    mine.handle("ring", record(4200, pid=4199))
+    handle(mine, record(4200, pid=4199))
     assert mine.repeated == 1
 
 
@@ -175,5 +182,5 @@ def test_the_memory_of_told_processes_is_bounded():
 def test_garbage_never_raises(size):
     """Handling bytes of any length raises nothing."""
     mine = pipeline()
-    mine.handle("ring", b"\xff" * size)
+    handle(mine, b"\xff" * size)
     assert counts(mine) == {"undecodable": 1}

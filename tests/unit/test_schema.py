@@ -18,6 +18,7 @@ from oomtracer.sinks.jsonl import SCHEMA, json_line
 
 from . import builders, records, stacks, strategies
 from .builders import BOOT_ID, examples
+from .test_pipeline import handle
 
 PATH = Path(__file__).parents[2] / "docs" / "oom-report.schema.json"
 PUBLISHED = json.loads(PATH.read_text(encoding="ascii"))
@@ -119,7 +120,7 @@ def test_every_record_leads_to_a_valid_report(many):
     attributor = Attributor(boot_id=BOOT_ID, node="n", symbols=Named(), memory_nodes=2)
     pipeline = Pipeline(attributor, [Sink()])
     for data in many:
-        pipeline.handle("ring", data)
+        handle(pipeline, data)
     for report in reports:
         line = json.loads(json_line(report))
         line["victim"]["oom_score_adj"] = 0  # any number in a record, -1000 to 1000 in a kernel

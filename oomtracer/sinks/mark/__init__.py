@@ -2,6 +2,6 @@
 
 from oomtracer.sinks.mark.counts import LATENCY_BUCKETS_S, MarkCounts, Stage, all_outcomes
 from oomtracer.sinks.mark.delivery import Delivery
-from oomtracer.sinks.mark.sink import MarkSink, boot_clock
+from oomtracer.sinks.mark.sink import MarkSink
 
-__all__ = ["LATENCY_BUCKETS_S", "Delivery", "MarkCounts", "MarkSink", "Stage", "all_outcomes", "boot_clock"]
+__all__ = ["LATENCY_BUCKETS_S", "Delivery", "MarkCounts", "MarkSink", "Stage", "all_outcomes"]

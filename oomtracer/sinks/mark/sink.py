@@ -13,6 +13,7 @@ from typing import TypeVar
 from oomtracer.config import Marking
 from oomtracer.deliveries import RememberedMark
 from oomtracer.events import OomReport
+from oomtracer.kernel.clock import boot_clock
 from oomtracer.kube.directory import PodDirectory
 from oomtracer.pods import Pod
 from oomtracer.policy import Decision, Policy, Reason
@@ -33,11 +34,6 @@ STOP_S = 2.0
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
-
-
-def boot_clock() -> float:
-    """Seconds of the clock that kills are told in: never set, and goes on during suspend."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class MarkSink:
