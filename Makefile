@@ -61,7 +61,8 @@ format: build ## rewrite the sources in the form that `make check` demands
 	$(BIN)/ruff format .
 	clang-format -i $(FORMATTED)
 
-soak: build ## kill the agent 1,000 times during kills, as root; CYCLES=100 SEED=7
+soak: build ## 10,000 kills in a row, then kill the agent 1,000 times during kills, as root; CYCLES=100 SEED=7
+	$(BIN)/python -m tests.kernel.endurance
 	$(BIN)/python -m tests.kernel.crashes $(if $(CYCLES),--cycles $(CYCLES)) $(if $(SEED),--seed $(SEED))
 
 bench: build ## measure start, latency, memory and throughput on this machine

@@ -13,16 +13,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from tests.conftest import one_at_a_time
 from tests.kernel.agent import COMMAND, run_oomtracer
-from tests.kernel.conftest import CgroupMaker, compile_victim, mounted_bpffs
 from tests.kernel.kernel_log import KernelLog
+from tests.kernel.soak import place, verdict
 from tests.kernel.test_storm import STORM_BYTES, STORM_LIMIT_BYTES, kernel_kills
 from tests.kernel.waiting import wait_until
 
@@ -30,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tests.kernel.conftest import Cgroup
+
 
 # An agent is up after some 0.7 s, and everything before that is an instant to be killed at as well.
 LONGEST_LIFE_S = 1.4
@@ -169,26 +167,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--cycles", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     options = parser.parse_args(arguments)
-    with ExitStack() as stack:
-        stack.enter_context(one_at_a_time())
-        directory = Path(stack.enter_context(TemporaryDirectory(prefix="oomtracer-soak-")))
-        maker = CgroupMaker()
-        stack.callback(maker.remove_all)
-        bpffs = stack.enter_context(mounted_bpffs(directory / "bpf"))
-        print(f"seed {options.seed}", flush=True)
-        agent = CrashingAgent(directory, bpffs / "oomtracer")
-        result = crash(
-            agent,
-            compile_victim(directory),
-            maker("/oomtracer-soak"),
-            cycles=options.cycles,
-            seed=options.seed,
-            say=True,
-        )
+    print(f"seed {options.seed}", flush=True)
+    with place() as here:
+        agent = CrashingAgent(here.directory, here.pin_path)
+        cgroup = here.cgroups("/oomtracer-soak")
+        result = crash(agent, here.victim, cgroup, cycles=options.cycles, seed=options.seed, say=True)
     print(result)
-    faults = result.faults()
-    print("\n".join(faults) or "every kill is in the journal once, and was told")
-    return bool(faults)
+    return verdict(result.faults(), "every kill is in the journal once, and was told")
 
 
 if __name__ == "__main__":

@@ -11,17 +11,16 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from tests.conftest import one_at_a_time
-from tests.kernel.agent import Agent, run_oomtracer
-from tests.kernel.conftest import CgroupMaker, Grow, compile_victim
+from tests.kernel.agent import Agent
+from tests.kernel.conftest import Grow
 from tests.kernel.kept import SERVED, kept_in, pinned_in, value_of
+from tests.kernel.soak import place, verdict
 from tests.kernel.test_storm import STORM_BYTES, STORM_LIMIT_BYTES, kernel_kills
 
 if TYPE_CHECKING:
-    pass
+    from tests.kernel.conftest import CgroupMaker
 
 STORMS, EACH = 2, 250
 MAY_GROW_BYTES = 1 << 20
@@ -100,20 +99,13 @@ def main(arguments: list[str]) -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m tests.kernel.endurance", description=__doc__)
     parser.add_argument("--kills", type=int, default=10_000)
-    parser.add_argument("--pin-path", type=Path, default=Path("/sys/fs/bpf/oomtracer-soak"))
     options = parser.parse_args(arguments)
-    with ExitStack() as stack:
-        stack.enter_context(one_at_a_time())
-        directory = Path(stack.enter_context(TemporaryDirectory(prefix="oomtracer-soak-")))
-        maker = CgroupMaker()
-        stack.callback(maker.remove_all)
-        stack.callback(run_oomtracer, "unpin", "--pin-path", str(options.pin_path))
-        grow = Grow(compile_victim(directory))
-        result = endure(directory, options.pin_path, maker, grow, kills=options.kills, say=True)
+    with place() as here:
+        grow = Grow(here.victim)
+        result = endure(here.directory, here.pin_path, here.cgroups, grow, kills=options.kills, say=True)
     print(result)
     wrong = faults(result, after=options.kills // 5)
-    print("\n".join(wrong) or "every kill was told, and memory stayed as it was")
-    return bool(wrong)
+    return verdict(wrong, "every kill was told, and memory stayed as it was")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import pytest
 
 from tests.kernel.agent import COMMAND, Agent, parse_report
 from tests.kernel.kept import history, ids, kept_in, make_storm, pids, pinned_in
+from tests.kernel.test_storm import STORM_BYTES, STORM_LIMIT_BYTES, kernel_kills
 from tests.kernel.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -24,6 +25,27 @@ if TYPE_CHECKING:
 def flags(tmp_path: Path, pin_path: Path) -> tuple[str, ...]:
     """Journal and pins, with room for a storm that nobody reads."""
     return (*kept_in(tmp_path / "state"), *pinned_in(pin_path), "--ring-size", "4MiB")
+
+
+def test_orderly_stops_during_storms(
+    tmp_path: Path, flags: tuple[str, ...], cgroup: Cgroup, grow: Grow
+) -> None:
+    """SIGTERM in the middle of kills, several times: each is told by one of the agents, exactly once, and kept."""
+    before, told = kernel_kills(), []
+    cgroup.limit(STORM_LIMIT_BYTES)
+    for _ in range(4):
+        with Agent(*flags) as agent, grow.start(cgroup, "storm", STORM_BYTES, "60") as storm:
+            told += [agent.report() for _ in range(10)]
+            code, rest = agent.stop()
+            told += rest
+            assert (code, storm.wait(60)) == (0, 0)
+    with Agent(*flags) as agent:
+        while len(told) < kernel_kills() - before:
+            told.append(agent.report())
+        assert agent.stop() == (0, [])
+    assert len(told) == 240
+    assert set(ids(told).values()) == {1}
+    assert ids(history(tmp_path / "state")) == ids(told)
 
 
 def test_a_reader_that_goes_away(tmp_path: Path, flags: tuple[str, ...], cgroup: Cgroup, grow: Grow) -> None:
