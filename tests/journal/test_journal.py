@@ -287,3 +287,30 @@ def test_a_stop_with_a_disk_that_does_not_answer_is_bounded(tmp_path):
             await hanging
 
     run(scenario())
+
+
+@pytest.mark.parametrize("bound", ["MOST_WAITING", "MOST_WAITING_BYTES"])
+def test_a_disk_that_hangs_for_long_costs_what_does_not_fit_and_nothing_else(tmp_path, monkeypatch, bound):
+    """Beyond the bound writes are dropped and counted; nobody who waits, or does not, gets an error of it."""
+    monkeypatch.setattr("oomtracer.journal.journal." + bound, {"MOST_WAITING": 10}.get(bound, 10_000))
+    gate = threading.Event()
+
+    async def scenario() -> None:
+        async with journal(tmp_path / "state") as opened:
+            opened._patience_s = 0.05
+            hanging = opened.submit(lambda _: gate.wait(20))
+            for number in range(40):
+                assert await opened.store(RING, [(number, b"x" * 1000)]) == [True]
+                assert await opened.add([row(number)], [(RING, number)]) == [True]
+                opened.submit(lambda each: reports.settle(each, ["nobody"], Delivery.STDOUT))
+            assert opened.in_memory <= 10
+            assert await opened.ask(records.unfinished, None) is None
+            dropped = sum(opened.dropped_total.values())
+            assert dropped + opened.in_memory == 122
+            assert dropped > 100
+            gate.set()
+            await hanging
+            await until(lambda: not opened.fault)
+            assert await opened.add([row(99)]) == [True]
+
+    run(scenario())
