@@ -43,7 +43,8 @@ def kubelet(make_cgroup: CgroupMaker, grow: Grow, victim: str) -> Kubelet:
     return Kubelet(make_cgroup, grow, victim)
 
 
-@pytest.fixture(scope="session")
+# Not for the session: nobody reads what they tell of the storms of other folders.
+@pytest.fixture(scope="package")
 def any_node(machine: None, victim: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A node whose agent marks for any limit; the first kill it has seen is of SUCCESSOR's predecessor."""
     with fenced(tmp_path_factory.mktemp("any"), *ANY_LIMIT) as node:
@@ -69,7 +70,7 @@ def _is_removed(directory: Path) -> bool:
     return not directory.exists()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def quiet_node(machine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """The same without Events, of which an agent sends no more than one a second; the mark is a label too."""
     flags = ("--victim-label", f"{LABEL}=true", "--no-events")
