@@ -9,13 +9,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jsonschema
 import pytest
 
 from oomtracer.backfill import KnownKill, LoggedKill, LogRead, read_log, recover
 from oomtracer.kernel import facts
 from oomtracer.sinks.jsonl import to_json
-from tests.kernel.agent import SCHEMA, Agent, Report
+from tests.kernel.agent import PUBLISHED, Agent, Report
 from tests.kernel.conftest import MIB
 from tests.kernel.test_group import MEMBERS, kill_a_group
 from tests.kernel.test_reports import CONSTRAINTS, assert_agrees
@@ -32,7 +31,7 @@ NOWHERE = Path("/nonexistent/kmsg")
 INTERFACES = pytest.mark.parametrize("path", [Path("/dev/kmsg"), NOWHERE], ids=["kmsg", "syslog"])
 # What the tolerance allows for waiting, without its share for drift and suspend.
 NEAR_NS = 1_000_000_000
-# Of a log that holds thousands of kills, those of the test itself: an emulated processor takes 0.1 s for each.
+# Of a log that may hold thousands of kills, those of the test itself.
 MOST_VALIDATED = 40
 
 
@@ -48,7 +47,7 @@ def recovered(log: LogRead, known: Iterable[KnownKill] = ()) -> list[Report]:
     found = recover(log, known, boot_id=facts.boot_id(), node="node", before_boot_time_ns=1 << 62)
     reports = [json.loads(json.dumps(to_json(report))) for report in found.reports]
     for report in reports[-MOST_VALIDATED:]:
-        jsonschema.validate(report, SCHEMA)
+        PUBLISHED.validate(report)
     return reports
 
 
