@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 # Required: such a test fails where it cannot run. Unset: it is skipped, and says what would run it.
 REQUIRED = os.environ.get("OOMTRACER_KERNEL_TESTS") == "1"
@@ -21,6 +21,19 @@ LOCK = Path("/run/oomtracer-tests.lock")
 ROOT = Path(__file__).parents[1]
 HERE = platform.machine()
 ARCHITECTURES = ("x86_64", "aarch64")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Guests and images are started first and judged last: that is most of the time they take."""
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    if item.name == "test_they_are_started":
+        return 0
+    fixtures: Sequence[str] = getattr(item, "fixturenames", ())
+    return 2 if {"booted", "images"}.intersection(fixtures) else 1
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,11 +35,18 @@ SELFTEST = ("--volume", f"{CGROUPS}:{CGROUPS}", "--cgroupns", "host", "--cap-add
 
 
 @pytest.fixture(scope="session")
-def images() -> dict[str, str]:
-    """Build the image for both architectures; return names by architecture."""
+def building() -> Iterator[dict[str, Future[str]]]:
+    """Start to build the image for both architectures; yield names to come by architecture."""
     if os.geteuid() != 0:
         pytest.skip("an image needs root to be built here: run `sudo make test`")
-    return {arch: build(arch) for arch in ARCHITECTURES}
+    with ThreadPoolExecutor(1) as pool:
+        yield {arch: pool.submit(build, arch) for arch in ARCHITECTURES}
+
+
+@pytest.fixture(scope="session")
+def images(building: dict[str, Future[str]]) -> dict[str, str]:
+    """Wait for the images; return names by architecture."""
+    return {arch: image.result() for arch, image in building.items()}
 
 
 @pytest.fixture(scope="session")
@@ -70,6 +78,11 @@ def tree(images: dict[str, str], arch: str) -> Iterator[Path]:
 def ask(command: list[str]) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_they_are_started(building: dict[str, Future[str]]) -> None:
+    """One of the first tests of a whole run: images are built while the others go on."""
+    assert set(building) == set(ARCHITECTURES)
 
 
 def test_image_is_of_the_architecture(images: dict[str, str], arch: str) -> None:

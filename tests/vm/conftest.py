@@ -40,9 +40,3 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """In a guest: tell how many tests are to run, so that none can get lost."""
     if IN_GUEST and SELECTED.parent.exists():
         SELECTED.write_text(str(len(session.items)))
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Guests are started first and judged last: that is most of the time they take."""
-    items.sort(key=lambda item: item.name != "test_they_are_started")
