@@ -32,7 +32,8 @@ help: ## list the targets
 
 build: $(OBJECTS) $(EXTENSION) ## install what is missing, build everything: then .venv/bin/oomtracer works
 
-run: build ## build, then trace this host's OOM kills; flags in ARGS="..."
+run: ## build, then trace this host's OOM kills; flags in ARGS="..."
+	@$(MAKE) --no-print-directory build >&2
 	@$(BIN)/oomtracer run $(ARGS)
 
 test: build ## build, then run all tests, real OOM kills included (as root)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from oomtracer.config import parse_duration
 from oomtracer.errors import UsageError
-from oomtracer.events import OomReport, Scope
+from oomtracer.events import OomReport, Scope, Source
 from oomtracer.journal.reader import Reader, StoredReport, Wanted
 from oomtracer.printable import printable, size
 from oomtracer.sinks.audit_line import audit_line
@@ -49,9 +49,16 @@ def to_wanted(
     for flag, text in (("--pod", pod), ("--unit", unit)):
         if text.encode(errors="surrogateescape").decode(errors="replace") != text:
             raise UsageError(f"{flag}: {text[:100]!a} is not UTF-8", hint=f"write {flag}=NAME")
+    since_us = parse_instant(since, flag="--since") if since.strip() else None
+    until_us = parse_instant(until, flag="--until") if until.strip() else None
+    if since_us is not None and until_us is not None and since_us >= until_us:
+        raise UsageError(
+            f"--since: {since[:100]!a} is not before --until {until[:100]!a}",
+            hint="durations count back from now: --since=3h --until=2h",
+        )
     return Wanted(
-        since_us=parse_instant(since, flag="--since") if since.strip() else None,
-        until_us=parse_instant(until, flag="--until") if until.strip() else None,
+        since_us=since_us,
+        until_us=until_us,
         pod=pod or None,
         unit=unit or None,
         scope=scope,
@@ -108,11 +115,12 @@ def _tell_lines(found: Iterable[StoredReport], tell: Tell) -> None:
 def _cells(stored: StoredReport) -> tuple[str, ...]:
     report = stored.report
     victim = f"{report.victim.comm} (pid {report.victim.pid})"
-    selftest = " [self-test]" if report.selftest else ""
+    tags = " [self-test]" if report.selftest else ""
+    tags += " [from the kernel's log]" if report.source is Source.KMSG else ""
     return (
         printable(report.time),
         report.scope.value,
-        printable(victim) + selftest,
+        printable(victim) + tags,
         printable(workload_name(report.workload)),
         _limit(report),
         printable(stored.decision) or "-",

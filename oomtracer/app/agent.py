@@ -258,7 +258,8 @@ class _App:
             lost = {stage: count for stage, count in self._lost().items() if count}
             level = logging.ERROR if lost else logging.INFO
             observed = self._tracing.pipeline.observed if self._tracing else 0
-            logger.log(level, "kills observed: %d, lost: %s", observed, lost or "none")
+            told = ", ".join(f"{stage} {count}" for stage, count in lost.items())
+            logger.log(level, "kills observed: %d, lost: %s", observed, told or "none")
 
     def _events(self) -> Mapping[tuple[str, str], int]:
         observed = self._tracing.pipeline.observed if self._tracing else 0

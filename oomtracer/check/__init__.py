@@ -85,7 +85,7 @@ def _rows(
 ) -> Iterator[Row]:
     yield Row("oomtracer", Status.OK, f"{__version__}, libbpf {libbpf_version()}")
     yield Row("kernel", Status.OK, f"Linux {platform.release()}, {platform.machine()}")
-    yield from _btf_and_hooks(choices)
+    yield from _btf_and_hooks(choices, loaded=load.status is Status.OK)
     yield _capabilities()
     yield _lockdown()
     yield load
@@ -120,20 +120,21 @@ def _choices_by_btf(disabled_hooks: frozenset[str]) -> tuple[GroupChoice, ...] |
         return error
 
 
-def _btf_and_hooks(choices: tuple[GroupChoice, ...] | OomTracerError) -> Iterator[Row]:
+def _btf_and_hooks(choices: tuple[GroupChoice, ...] | OomTracerError, *, loaded: bool) -> Iterator[Row]:
     if isinstance(choices, OomTracerError):
         yield Row("BTF", Status.MISSING, choices.message, choices.hint)
         return
     yield Row("BTF", Status.OK, "/sys/kernel/btf/vmlinux")
     for choice in choices:
-        yield _group(choice)
+        yield _group(choice, loaded=loaded)
 
 
-def _group(choice: GroupChoice) -> Row:
+def _group(choice: GroupChoice, *, loaded: bool) -> Row:
     subject = f"hook: {choice.group}"
     if choice.hook:
         others = f" ({choice.reason})" if choice.reason else ""
-        return Row(subject, Status.OK, f"{choice.hook.name}: {choice.hook.adds}{others}")
+        tried = "" if loaded else ", not tried"
+        return Row(subject, Status.OK, f"{choice.hook.name}{tried}: {choice.hook.adds}{others}")
     if choice.required:
         switched_off = any(each.reason == SWITCHED_OFF for each in choice.candidates)
         hint = (

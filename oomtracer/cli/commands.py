@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Annotated
 
 import typer
 
@@ -39,6 +40,23 @@ cli = typer.Typer(
 )
 _PROTECTED = sorted(DEFAULT_PROTECTED_NAMESPACES)
 _NO_HOOKS: list[str] = []
+
+
+def _print_version(asked: bool) -> None:  # noqa: FBT001 - typer calls it so
+    if asked:
+        tell(f"oomtracer {__version__}\n")
+        raise typer.Exit
+
+
+@cli.callback()
+def program(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version),
+    ] = False,
+) -> None:
+    """Take what is not a command's."""
 
 
 @cli.command(short_help="Report each OOM kill on this host until SIGTERM, SIGINT or SIGHUP.")
@@ -258,7 +276,7 @@ def unpin(
 @cli.command()
 def version() -> None:
     """Print the version."""
-    tell(f"oomtracer {__version__}\n")
+    _print_version(asked=True)
 
 
 def _line(text: str) -> None:

@@ -152,7 +152,9 @@ HistoryOutput = Annotated[
     TableFormat, _flag("A table (text is the same), or one JSON object a line as `run` writes it.", "OUTPUT")
 ]
 HistoryStateDir = Annotated[str, _flag("Directory of the agent's journal.", "STATE_DIR")]
-Since = Annotated[str, _flag("Only kills since then: 2h ago, 2026-03-01, or 2026-03-01T12:00:00Z.", "SINCE")]
+Since = Annotated[
+    str, _flag("Only kills since then: 2h (before now), 2026-03-01, or 2026-03-01T12:00:00Z.", "SINCE")
+]
 Until = Annotated[str, _flag("Only kills before then.", "UNTIL")]
 Pod = Annotated[str, _flag("Only kills in this pod: name, namespace/name, or uid.", "POD")]
 Unit = Annotated[str, _flag("Only kills in this systemd unit, such as nginx.service.", "UNIT")]

@@ -13,12 +13,12 @@ _MAX_RING_SIZE_BYTES = 1 << 30
 _MIN_STATE_BYTES, _MAX_STATE_BYTES = 1 << 20, 1 << 40
 # One record of a kill with paths of its own takes 6,904 bytes.
 _MIN_RING_SIZE_BYTES = 8 << 10
-_SIZE = re.compile(r"([0-9]{1,12}) ?(?:([KMG])(?:i?B)?|B)?", re.IGNORECASE | re.ASCII)
+_SIZE = re.compile(r"([0-9]{1,12}) ?(?:([KMG])i?B?|B)?", re.IGNORECASE | re.ASCII)
 _FACTORS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
 def parse_size(text: str, *, flag: str) -> int:
-    """Bytes of ``512KiB``, ``1MiB``, ``1M`` or ``1048576`` (all powers of 1,024). Raises UsageError."""
+    """Bytes of ``512KiB``, ``1MiB``, ``1Mi``, ``1M`` or ``1048576`` (all powers of 1,024). Raises UsageError."""
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise UsageError(

@@ -24,7 +24,7 @@ _COLUMNS = "ring, boot_id, since_ns, since_us, until_us, counts"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditRow:
-    """``since`` is when the programs were attached, ``until`` when the counts last changed."""
+    """``since`` is when the programs were attached, ``until`` when a look last found other counts than before."""
 
     ring: str
     boot_id: str
@@ -58,14 +58,17 @@ def latest(connection: sqlite3.Connection) -> AuditRow | None:
     return _row(found) if found else None
 
 
-def reported_since(connection: sqlite3.Connection, row: AuditRow) -> int:
-    """How many reports there are of kills that the kernel has counted since the row's programs were attached."""
+def reported(connection: sqlite3.Connection, row: AuditRow) -> tuple[int, int]:
+    """How many reports there are of kills that the kernel had counted up to the row's last look, and since then."""
+    looked_ns = row.since_ns + (row.until_us - row.since_us) * 1_000
     query = (
-        "SELECT count(*) FROM reports WHERE boot_id = ? AND boot_time_ns >= ? AND source != 'kmsg'"
+        "SELECT count(*) FILTER (WHERE boot_time_ns <= ?), count(*) FILTER (WHERE boot_time_ns > ?)"
+        " FROM reports WHERE boot_id = ? AND boot_time_ns >= ? AND source != 'kmsg'"
         " AND CASE WHEN json_valid(report) THEN json_extract(report, '$.outcome') = 'killed'"
         " AND NOT json_extract(report, '$.shared_memory') END"
     )
-    return int(connection.execute(query, (row.boot_id, row.since_ns)).fetchone()[0])
+    until, later = connection.execute(query, (looked_ns, looked_ns, row.boot_id, row.since_ns)).fetchone()
+    return int(until), int(later)
 
 
 def _row(values: tuple[str, str, int, int, int, str]) -> AuditRow:

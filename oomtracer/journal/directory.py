@@ -49,26 +49,11 @@ class StateDirectory:
             with suppress(FileExistsError):
                 self.path.mkdir(mode=0o700)
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise StateDirectoryError(
-                f"--state-dir: {self.path.parent} is not a directory",
-                hint=f"make it, or give another directory; {self.path.name} itself is made where it is missing",
-            ) from error
+            raise _no_parent(self.path) from error
 
     def _check(self) -> None:
-        found = self.path.stat()
-        if not stat.S_ISDIR(found.st_mode):
-            raise StateDirectoryError(
-                f"--state-dir: {self.path} is not a directory", hint="give a directory of its own"
-            )
-        if found.st_uid != os.geteuid():
-            raise StateDirectoryError(
-                f"--state-dir: {self.path} belongs to user {found.st_uid}, not to user {os.geteuid()}",
-                hint="give a directory of its own, or chown it",
-            )
-        if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise StateDirectoryError(
-                f"--state-dir: others may write to {self.path}", hint=f"run chmod 0700 {self.path}"
-            )
+        if fault := _fault(self.path, self.path.stat()):
+            raise fault
 
     def _is_locked_one(self) -> bool:
         # Somebody may have removed the directory, or mounted something over it.
@@ -84,6 +69,39 @@ class StateDirectory:
         except OomTracerError as error:
             raise OSError(str(error)) from error
         self._lock = lock
+
+
+def fault_of(path: Path) -> StateDirectoryError | None:
+    """Why an agent of this user would not start with a directory; None where it would. Changes nothing.
+
+    Raises OSError where that cannot be seen.
+    """
+    try:
+        return _fault(path, path.stat())
+    except (FileNotFoundError, NotADirectoryError):
+        return None if path.parent.is_dir() else _no_parent(path)
+
+
+def _no_parent(path: Path) -> StateDirectoryError:
+    return StateDirectoryError(
+        f"--state-dir: {path.parent} is not a directory",
+        hint=f"make it, or give another directory; {path.name} itself is made where it is missing",
+    )
+
+
+def _fault(path: Path, found: os.stat_result) -> StateDirectoryError | None:
+    if not stat.S_ISDIR(found.st_mode):
+        return StateDirectoryError(
+            f"--state-dir: {path} is not a directory", hint="give a directory of its own"
+        )
+    if found.st_uid != os.geteuid():
+        return StateDirectoryError(
+            f"--state-dir: {path} belongs to user {found.st_uid}, not to user {os.geteuid()}",
+            hint="give a directory of its own, or chown it",
+        )
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return StateDirectoryError(f"--state-dir: others may write to {path}", hint=f"run chmod 0700 {path}")
+    return None
 
 
 def _sync(directory: Path) -> None:

@@ -94,10 +94,10 @@ class Reader:
                 except ReportError:
                     self.unreadable += 1
 
-    def audit(self) -> tuple[audits.AuditRow, int] | None:
-        """How the counts agreed last, and how many reports there are since then; None where that was never known."""
+    def audit(self) -> tuple[audits.AuditRow, int, int] | None:
+        """How the counts agreed at the last look, the reports until then, and those since; None where nobody looked."""
         row = self._ask(audits.latest)
-        return (row, self._ask(lambda each: audits.reported_since(each, row))) if row else None
+        return (row, *self._ask(lambda each: audits.reported(each, row))) if row else None
 
     def _first_of_last(self, where: str, values: Sequence[object], last: int) -> tuple[int, int]:
         """The key before the first row of the newest ``last`` ones."""

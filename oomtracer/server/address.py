@@ -62,7 +62,7 @@ def _shape_fault(text: str) -> str:
     if text.count(":") > 1 and "[" not in text and "/" not in text:
         return "needs brackets around its IPv6 address"
     if re.search(r":[0-9]+\Z", text) is None:
-        return "has no port, or one that is not a number"
+        return "has no port behind a colon, or one that is not a number"
     return "is not a host and a port"
 
 

@@ -17,8 +17,13 @@ def audit_line(reader: Reader) -> str:
     found = reader.audit()
     if found is None:
         return ""
-    row, reported = found
-    since = datetime.fromtimestamp(row.since_us // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    row, reported, later = found
     known = {each.name for each in fields(Verdict)} - {"reported", "log"}
     counts = {name: value for name, value in row.counts.items() if name in known}
-    return sentence(Verdict(reported=reported, **counts), since=since)
+    line = sentence(Verdict(reported=reported, **counts), since=_time(row.since_us))
+    # An agent that is killed takes no last look.
+    return f"{line}; {later} more reported since the last look at {_time(row.until_us)}" if later else line
+
+
+def _time(unix_us: int) -> str:
+    return datetime.fromtimestamp(unix_us // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -90,7 +90,8 @@ class Metrics:
 
     def emit(self, report: OomReport) -> None:
         """Count one report."""
-        self._observe_latency(age_s(report))
+        age = age_s(report)
+        self._observe_latency(age)
         if report.selftest:
             self._selftests += 1
         elif report.shared_memory:
@@ -99,13 +100,13 @@ class Metrics:
             self._marks += 1
         else:
             self._count_kill(report)
+            self._last_kill_seconds = time.time() - age
 
     def _count_kill(self, report: OomReport) -> None:
         labels = (report.scope.value, report.limit.owner.value if report.limit else NO_OWNER)
         self._kills[labels] += 1
         if report.incident == report.id:
             self._incidents[labels] += 1
-        self._last_kill_seconds = time.time()
         unit = unit_label(report.workload)
         if unit is not None:
             self._units[unit if unit in self._units or len(self._units) < MAX_UNITS else OTHER_UNITS] += 1

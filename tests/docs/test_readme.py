@@ -238,7 +238,12 @@ def test_what_a_document_names_exists(path: Path) -> None:
     snippets = re.findall(r"`[^`\n]+`|^```[a-z]*\n.*?^```$", text, re.MULTILINE | re.DOTALL)
     spoken = re.sub(r"^`?(docker|podman) .*$", "", "\n".join(snippets), flags=re.MULTILINE)
     assert set(re.findall(r"\boomtracer ([a-z]+)", spoken)) <= set(commands())
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", spoken)) <= all_flags() | negations() | builder_flags()
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", spoken)) <= {
+        "--version",
+        *all_flags(),
+        *negations(),
+        *builder_flags(),
+    }
     assert set(re.findall(r"OOMTRACER_[A-Z_]+", text)) <= all_variables() | TEST_VARIABLES
     assert set(re.findall(r"\bmake ([a-z]+)", spoken)) <= make_targets()
 

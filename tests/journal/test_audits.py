@@ -2,11 +2,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from oomtracer import check
 from oomtracer.check.rows import Status
 from oomtracer.events import Outcome, Source
 from oomtracer.journal import audits
 from oomtracer.journal.audits import AuditRow
+from oomtracer.journal.directory import StateDirectory, StateDirectoryError
 from oomtracer.journal.reader import Reader
 from oomtracer.sinks.audit_line import audit_line
 from tests.unit.builders import BOOT_ID
@@ -80,7 +83,17 @@ def test_reports_are_counted_as_the_kernel_counts(tmp_path):
     with Reader(tmp_path) as reader:
         found = reader.audit()
     assert found is not None
-    assert found[1] == 2
+    assert found[1:] == (2, 0)
+
+
+def test_what_came_after_the_last_look_is_told_apart(tmp_path):
+    """An agent that was killed had no time to look at the kernel's count once more."""
+    looked_ns = 1 + 5_000
+    keep(tmp_path, audit("a" * 16), reports=[row(i, boot_time_ns=looked_ns + i - 2) for i in range(1, 6)])
+    with Reader(tmp_path) as reader:
+        line = audit_line(reader)
+    assert "4 kills counted by the kernel, 2 reported" in line
+    assert line.endswith("; 3 more reported since the last look at 2026-03-01T12:34:56Z")
 
 
 def test_history_and_check_tell_how_the_counts_agree(tmp_path):
@@ -108,12 +121,34 @@ def test_a_journal_without_an_audit_has_no_line(tmp_path):
 
 
 def test_check_says_what_is_wrong_with_a_journal(tmp_path):
-    """A directory that is none is a hint; one that is not there yet is fine, and none is made."""
-    (tmp_path / "empty").mkdir()
-    [wrong] = check.journal.rows(tmp_path / "empty")
+    """One that cannot be read is a hint."""
+    (tmp_path / "journal.db").write_bytes(b"something else")
+    [wrong] = check.journal.rows(tmp_path)
     assert (wrong.status, bool(wrong.hint)) == (Status.REDUCED, True)
-    [missing] = check.journal.rows(tmp_path / "missing")
-    assert missing.status is Status.OK
+
+
+def test_check_says_what_run_does_with_a_directory(tmp_path):
+    """One that is empty or not there yet is fine, and none is made; what `run` refuses is told in its words."""
+    (tmp_path / "empty").mkdir(mode=0o700)
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    (tmp_path / "file").touch()
+    for name, told in (
+        ("empty", "none yet"),
+        ("missing", "not there yet"),
+        ("open", "others may write to"),
+        ("file", "is not a directory"),
+        ("file/below", "is not a directory"),
+        ("missing/below", "is not a directory"),
+    ):
+        [found] = check.journal.rows(tmp_path / name)
+        fine = name in ("empty", "missing")
+        assert told in found.found
+        assert (found.status is Status.OK, bool(found.hint)) == (fine, not fine)
+        if not fine:
+            with pytest.raises(StateDirectoryError) as refused:
+                StateDirectory(tmp_path / name).hold()
+            assert refused.value.message in found.found
     assert not (tmp_path / "missing").exists()
     [off] = check.journal.rows(None)
     assert "--state-dir" in off.found

@@ -177,11 +177,19 @@ def test_what_is_no_instant(text):
 
 
 @pytest.mark.parametrize(
-    "flag", ["--since=nonsense", "--until=x", "--limit=0", "--scope=pod", "--output=xml"]
+    "flags",
+    [
+        ["--since=nonsense"],
+        ["--until=x"],
+        ["--limit=0"],
+        ["--scope=pod"],
+        ["--output=xml"],
+        ["--since=2h", "--until=3h"],
+    ],
 )
-def test_a_wrong_call(tmp_path, flag):
+def test_a_wrong_call(tmp_path, flags):
     """What can work nowhere is refused with code 2."""
-    done = history(tmp_path, flag)
+    done = history(tmp_path, *flags)
     assert (done.returncode, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) == 2
 

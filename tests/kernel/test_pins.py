@@ -19,17 +19,20 @@ if TYPE_CHECKING:
 def test_kills_while_nobody_is_there_are_told_by_the_next_process_once(
     pin_path: Path, cgroup: Cgroup, grow: Grow
 ) -> None:
-    """The ring and the programs stay; who comes next goes on where the last one stopped."""
+    """The ring and the programs stay; who comes next goes on where the last one stopped.
+
+    Of a hook that cannot be pinned the next one makes all anew: a kprobe of arm64 before Linux 5.15.
+    """
     with Loader(pin_path) as first:
         seen = grow(cgroup)
         assert pids(first.read_all()) == [seen]
     missed = [grow(cgroup) for _ in range(3)]
     with Loader(pin_path) as second:
-        assert second.instance == first.instance
+        assert (second.instance == first.instance) == (not first.started["unpinned"])
         assert pids(second.read_all()) == missed
     with Loader(pin_path) as third:
         assert pids(third.read_all()) == []
-    assert instances(pin_path) == {first.instance}
+    assert instances(pin_path) == {third.instance}
 
 
 def test_a_loader_that_is_killed_loses_nothing(pin_path: Path, cgroup: Cgroup, grow: Grow) -> None:

@@ -66,9 +66,10 @@ def test_help_lists_every_command():
     assert set(COMMANDS) == commands <= set(listed)
 
 
-def test_version():
+@pytest.mark.parametrize("spelling", ["version", "--version"])
+def test_version(spelling):
     """The version is one line."""
-    done = oomtracer("version")
+    done = oomtracer(spelling)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"oomtracer {__version__}\n", "")
 
 
