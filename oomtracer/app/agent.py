@@ -184,9 +184,8 @@ class _App:
     async def _catch_up(self, tracing: Tracing) -> None:
         """What is known only once the ring is read: what a process before this one lost, and what the log adds."""
         try:
-            await tracing.reconcile()
-            if self._recovery:
-                await self._recovery.run(tracing.caught_up)
+            recovered = await self._recovery.run(tracing.caught_up) if self._recovery else 0
+            await tracing.reconcile(recovered)
         except Exception:  # a defect of ours in this ends nothing else
             logger.exception("what was before the start is not all known")
 

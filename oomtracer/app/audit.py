@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("oomtracer.app")
 
 _TRIES = 20
+SOUND_AGAIN_S = 1.0
+"""So often is looked whether the journal can be written again."""
 INTERVAL_S = 10.0
 """A loss is told so soon, and at the end."""
 
@@ -90,9 +92,12 @@ def read(tracer: Tracer) -> Reading:
 async def vanished(tracer: Tracer, book: JournalBook, caught_up: Callable[[], Awaitable[None]]) -> int | None:
     """How many records an agent had taken out of the ring in use and not stored when it was killed.
 
-    None where that cannot be said: the journal does not go back as far as the ring, or kills come all the time.
+    Waits until the journal can be written. None where that cannot be said: the journal does not go back as far as
+    the ring, or kills come all the time.
     """
     for _ in range(_TRIES):
+        while not book.is_sound():  # noqa: ASYNC110 - it is a thread's word, and seldom
+            await asyncio.sleep(SOUND_AGAIN_S)
         before = tracer.counted_now()
         await caught_up()
         stored = await book.stored(tracer.instance)
@@ -100,10 +105,11 @@ async def vanished(tracer: Tracer, book: JournalBook, caught_up: Callable[[], Aw
         if counted.attempted != before.attempted:
             continue
         made = counted.attempted - sum(getattr(counted, stage) for stage in PROGRAM_STAGES)
-        if not book.is_sound:
+        if not book.is_sound():
+            continue
+        if stored is None:
             return None
-        missing = made - (stored or 0)
-        if missing:
+        if missing := made - stored:
             book.write_off(tracer.instance, missing)
-        return None if stored is None and tracer.is_adopted else max(missing, 0)
+        return None if stored < 0 else max(missing, 0)
     return None

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from oomtracer.audit import PROGRAM_STAGES, UNSEEN
+from oomtracer.backfill import KnownKill, is_near
 from oomtracer.journal import Delivery, ReportRow, audits, reports
 from oomtracer.journal import records as raw
 from oomtracer.journal.told import ToldFile, was_told
-from oomtracer.kernel.clock import boot_clock_ns
+from oomtracer.kernel.clock import boot_clock_ns, suspended_ns
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,6 +39,8 @@ class JournalBook:
         self._boot_id = boot_id
         self._owed_to = owed_to
         self._counts: Mapping[str, object] = {}
+        self._of_log: list[KnownKill] = []
+        self._started_ns = boot_clock_ns()
 
     async def store(self, batch: Batch) -> Sequence[bool]:
         """Keep raw records, and tell which were not there yet."""
@@ -46,12 +49,31 @@ class JournalBook:
 
     async def enter(self, ring: str, told: Sequence[Attributed]) -> Sequence[bool]:
         """Keep the reports of stored records, and tell which were not there yet."""
-        rows = [
-            ReportRow(report=each.report, pending=self._owed(each.report)) for each in told if each.report
-        ]
+        news = [each.report if each.report and not self._was_in_log(each.report) else None for each in told]
+        rows = [ReportRow(report=report, pending=self._owed(report)) for report in news if report]
         done = [(self._ring(ring), each.position) for each in told]
         added = iter(await self._journal.add(rows, done))
-        return [bool(each.report) and next(added) for each in told]
+        return [bool(report) and next(added) for report in news]
+
+    async def recall_log(self) -> None:
+        """Know what agents before this one have told from the kernel's log: a ring that they could not read may have it."""
+        nothing: list[tuple[str, int, int | None, str, int]] = []
+        rows = await self._journal.ask(lambda each: reports.of_log(each, self._boot_id), nothing)
+        self._of_log = [
+            KnownKill(id=report_id, pid=pid, tid=tid, comm=comm, boot_time_ns=boot_time_ns)
+            for report_id, pid, tid, comm, boot_time_ns in rows
+        ]
+
+    def _was_in_log(self, report: OomReport) -> bool:
+        if not self._of_log or report.boot_time_ns >= self._started_ns:
+            return False
+        victim = report.victim
+        for i, known in enumerate(self._of_log):
+            is_victim = known.pid in (victim.pid, victim.tid) and known.comm == victim.comm
+            if is_victim and is_near(known, report.boot_time_ns, suspended_ns()):
+                del self._of_log[i]
+                return True
+        return False
 
     def _owed(self, report: OomReport) -> Delivery:
         # Nothing is done about a kill that we made ourselves.
@@ -104,8 +126,16 @@ class JournalBook:
         row = await self._journal.ask(lambda connection: audits.of_ring(connection, ring), None)
         return row.counts.get("lost", {}) if row else {}
 
+    def begin(self, ring: str) -> None:
+        """A ring is new."""
+        name = self._ring(ring)
+        self._journal.submit(lambda connection: raw.begin(connection, name), kind="records")
+
     async def stored(self, ring: str) -> int | None:
-        """How many records of a ring were stored, by all processes; None where that is not known."""
+        """How many records of a ring were stored, by all processes; less than 0 where the journal is younger than it.
+
+        None where the journal does not know the ring, or does not answer.
+        """
         name = self._ring(ring)
         return await self._journal.ask(lambda connection: raw.stored(connection, name), None)
 
@@ -114,7 +144,6 @@ class JournalBook:
         name = self._ring(ring)
         self._journal.submit(lambda connection: raw.count_stored(connection, name, count), kind="records")
 
-    @property
     def is_sound(self) -> bool:
         """Whether what it says is what was stored."""
         return not self._journal.fault

@@ -61,6 +61,9 @@ class Tracing:
     async def take_up(self, resume: Resume, boot_id: str) -> None:
         """Tell what an agent before this one had only stored."""
         if self._book:
+            if not self._tracer.is_adopted:
+                self._book.begin(self._tracer.instance)
+            await self._book.recall_log()
             told = await self._book.losses_told(self._tracer.instance, self._tracer.replaced)
             self._auditor.told(told)
         await resume.attribute(boot_id, self.pipeline, self._intake)
@@ -83,10 +86,11 @@ class Tracing:
         ]
         return self._tasks
 
-    async def reconcile(self) -> None:
-        """Count what a process before this one has taken with it."""
+    async def reconcile(self, recovered: int) -> None:
+        """Count what a process before this one has taken with it; the kernel's log gave so many of these back."""
         if self._book:
-            self.lost_in_hand = await vanished(self._tracer, self._book, self.caught_up) or 0
+            missing = await vanished(self._tracer, self._book, self.caught_up) or 0
+            self.lost_in_hand = max(missing - recovered, 0)
 
     async def caught_up(self) -> None:
         """Wait until all that the kernel has now is told."""

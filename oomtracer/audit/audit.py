@@ -71,7 +71,8 @@ class Audit:
         if self._went_back(reading):
             self._begin_anew()
             log.append(WENT_BACK)
-        self._last = reading
+        if self._last is None or reading.vmstat_after is not None:
+            self._last = reading
         if reading.is_stable:
             self._compare(reading)
         verdict = self._verdict(reading, processed)
@@ -80,9 +81,10 @@ class Audit:
         return replace(verdict, log=tuple(log))
 
     def _went_back(self, reading: Reading) -> bool:
-        last = self._last
+        last, before = self._last, reading.vmstat_before
+        # A count that cannot be read now (too many open files) has not gone back.
         return last is not None and (
-            (reading.vmstat_before or 0) < (last.vmstat_after or 0)
+            (before is not None and before < (last.vmstat_after or 0))
             or reading.counters.attempted < last.counters.attempted
             or reading.program_kills < last.program_kills
         )

@@ -8,9 +8,19 @@ who was reported already is not reported again (``match``).
 from __future__ import annotations
 
 from oomtracer.backfill.line import LogLine
-from oomtracer.backfill.match import KnownKill
+from oomtracer.backfill.match import KnownKill, is_near
 from oomtracer.backfill.parse import LoggedKill, parse
 from oomtracer.backfill.reader import LogRead, read_log
 from oomtracer.backfill.recover import Backfill, recover
 
-__all__ = ["Backfill", "KnownKill", "LogLine", "LogRead", "LoggedKill", "parse", "read_log", "recover"]
+__all__ = [
+    "Backfill",
+    "KnownKill",
+    "LogLine",
+    "LogRead",
+    "LoggedKill",
+    "is_near",
+    "parse",
+    "read_log",
+    "recover",
+]

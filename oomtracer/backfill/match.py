@@ -47,6 +47,12 @@ def tolerance_ns(time_us: int, suspended_ns: int) -> int:
     return _LEAST_NS + time_us * 1_000 // _DRIFT_DIVISOR + suspended_ns
 
 
+def is_near(logged: KnownKill, instant_ns: int, suspended_ns: int) -> bool:
+    """Whether a kill that was told from the log could be one at an instant of the boot clock."""
+    tolerance = tolerance_ns((logged.boot_time_ns - suspended_ns) // 1_000, suspended_ns)
+    return abs(logged.boot_time_ns - instant_ns) <= tolerance
+
+
 def match(kills: Sequence[LoggedKill], known: Iterable[KnownKill], suspended_ns: int) -> dict[int, str]:
     """The ids of those that are known, by their place in ``kills``; the nearest in time are paired first."""
     by_task: defaultdict[tuple[int, str], list[KnownKill]] = defaultdict(list)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,7 +146,11 @@ class Reader:
     def _connected(self) -> sqlite3.Connection:
         self._seen = None if self._has_log() else self._looks()
         # Opened once by ourselves, for SQLite does not say why it could not.
-        os.close(os.open(self._path, os.O_RDONLY | os.O_CLOEXEC))
+        fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        is_file = stat.S_ISREG(os.fstat(fd).st_mode)
+        os.close(fd)
+        if not is_file:
+            raise self._missing()
         how = "mode=ro&readonly_shm=1" if self._seen is None else "mode=ro&immutable=1"
         connection = sqlite3.connect(
             f"file:{quote(str(self._path))}?{how}", uri=True, timeout=_BUSY_S, isolation_level=None

@@ -6,6 +6,9 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+UNKNOWN = -(1 << 62)
+"""Counts of stored records begin here where those before were not counted: the journal is younger than the ring."""
+
 
 @dataclass(frozen=True, slots=True)
 class RawRecord:
@@ -33,17 +36,21 @@ def _is_done(connection: sqlite3.Connection, ring: str, position: int) -> bool:
     return bool(connection.execute(query, (ring, position)).fetchone()[0])
 
 
+def begin(connection: sqlite3.Connection, ring: str) -> None:
+    """A ring is new: all that it will ever hold is stored here, or lost."""
+    connection.execute("INSERT OR IGNORE INTO rings (ring, stored) VALUES (?, 0)", (ring,))
+
+
 def count_stored(connection: sqlite3.Connection, ring: str, count: int) -> None:
     """So many more records of a ring are stored, or are known to be lost."""
     connection.execute(
-        "INSERT INTO rings (ring, stored) VALUES (?, ?)"
-        " ON CONFLICT (ring) DO UPDATE SET stored = stored + excluded.stored",
-        (ring, count),
+        "INSERT INTO rings (ring, stored) VALUES (?, ?) ON CONFLICT (ring) DO UPDATE SET stored = stored + ?",
+        (ring, UNKNOWN + count, count),
     )
 
 
 def stored(connection: sqlite3.Connection, ring: str) -> int | None:
-    """How many records of a ring were stored since it was made; None: none, as far as this journal goes back."""
+    """How many records of a ring were stored since it was made; less than 0 if counted from UNKNOWN, None: none."""
     found = connection.execute("SELECT stored FROM rings WHERE ring = ?", (ring,)).fetchone()
     return int(found[0]) if found else None
 

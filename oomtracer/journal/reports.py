@@ -109,6 +109,11 @@ def of_boot(connection: sqlite3.Connection, boot_id: str) -> list[tuple[str, int
     ).fetchall()
 
 
+def of_log(connection: sqlite3.Connection, boot_id: str) -> list[tuple[str, int, int | None, str, int]]:
+    """The same of those that only the kernel's log told."""
+    return [row for row in of_boot(connection, boot_id) if row[0].rpartition(":")[2].startswith("log-")]
+
+
 def share_of(workload: Workload) -> str:
     """Whose part of the journal a report takes."""
     return workload.pod_uid or workload.container_id or workload.unit or workload.slice or "host"

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from oomtracer.journal import recovered
+from oomtracer.journal import gone
 from oomtracer.kernel.clock import boot_clock_ns
 
 DEFAULT_MAX_BYTES = 64 << 20
@@ -18,6 +18,8 @@ RAW_KEPT = 512
 
 _BYTES_PER_RAW = 32 << 10
 _LEAST_RAW_KEPT = 64
+_GONE_KEPT, _BYTES_PER_GONE, _LEAST_GONE_KEPT = 4096, 1 << 10, 256
+"""As many kills as the kernel's log can have, roughly; of a small journal some 4 % of it."""
 _STEP_ROWS = 128
 _AFTER_S = 1.0
 _AT_LEAST_EVERY_S = 3600.0
@@ -49,6 +51,7 @@ class Retention:
         self._max_bytes = max_bytes
         # Of a small journal not more than a part, which is not the reports'.
         self._raw_kept = max(min(RAW_KEPT, max_bytes // _BYTES_PER_RAW), _LEAST_RAW_KEPT)
+        self._gone_kept = max(min(_GONE_KEPT, max_bytes // _BYTES_PER_GONE), _LEAST_GONE_KEPT)
         self._max_age_ns = int(max_age_s * 10**9)
         self._wall_ns = wall_ns
         self._boot_ns = boot_ns
@@ -138,7 +141,8 @@ class Retention:
         most: int = _STEP_ROWS,
     ) -> int:
         goes = f"SELECT n FROM reports WHERE {which} LIMIT ?"  # noqa: S608
-        self._note_what_goes(connection, goes, (*values, most))
+        # The kernel's log may have these kills still: they are not to be told once more.
+        gone.note(connection, self._boot_id, goes, (*values, most), kept=self._gone_kept)
         removed = connection.execute(
             f"DELETE FROM reports WHERE n IN ({goes})",  # noqa: S608
             (*values, most),
@@ -146,15 +150,6 @@ class Retention:
         if removed:
             self.evicted[reason] += removed
         return removed
-
-    def _note_what_goes(self, connection: sqlite3.Connection, goes: str, values: tuple[object, ...]) -> None:
-        """The kernel's log may have these kills still: they are not to be told once more."""
-        latest = connection.execute(
-            f"SELECT max(boot_time_ns) FROM reports WHERE boot_id = ? AND n IN ({goes})",  # noqa: S608
-            (self._boot_id, *values),
-        ).fetchone()[0]
-        if latest is not None:
-            recovered.advance(connection, self._boot_id, latest)
 
 
 def _prune_raw(connection: sqlite3.Connection, kept: int) -> bool:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Mapping
 
-from oomtracer.journal import audits, outbox, recovered
+from oomtracer.journal import audits, gone, outbox
 
 APPLICATION_ID = 0x6F6F6D74
 """``oomt`` in ASCII."""
-VERSION = 1
+VERSION = 2
 
 TABLES = (
     # Raw records of the kernel's ring. done: its report is in `reports`, or it will never have one.
@@ -56,13 +56,13 @@ TABLES = (
 
 Migration = Callable[[sqlite3.Connection], None]
 
-MIGRATIONS: Mapping[int, Migration] = {}
+MIGRATIONS: Mapping[int, Migration] = {1: gone.upgrade}
 """Version n: what makes a file of version n one of version n + 1, inside a transaction."""
 
 
 def create(connection: sqlite3.Connection) -> None:
     """Make the tables in an empty database, inside the caller's transaction."""
-    for statement in (*TABLES, *outbox.TABLES, *audits.TABLES, *recovered.TABLES):
+    for statement in (*TABLES, *outbox.TABLES, *audits.TABLES, *gone.TABLES):
         connection.execute(statement)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {VERSION}")

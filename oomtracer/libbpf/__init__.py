@@ -3,7 +3,7 @@
 from oomtracer._native import ffi, lib
 from oomtracer.libbpf.bpffs import is_bpffs, mount_bpffs, pin, wait_for_programs
 from oomtracer.libbpf.btf import Btf, Member, check_layout, extension_size
-from oomtracer.libbpf.map import BpfMap
+from oomtracer.libbpf.map import BpfMap, open_pin
 from oomtracer.libbpf.object import BpfObject, LoadError
 from oomtracer.libbpf.ring import RingBuffer, RingRecord
 from oomtracer.libbpf.syslog import read_syslog
@@ -26,6 +26,7 @@ __all__ = [
     "libbpf_version",
     "lock_memory",
     "mount_bpffs",
+    "open_pin",
     "pin",
     "read_syslog",
     "trim_memory",

@@ -6,12 +6,13 @@ the last that is pinned, so that what has none is the work of a process that was
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from oomtracer.errors import OomTracerError, errno_name
-from oomtracer.libbpf import BpfMap, RingBuffer, pin
+from oomtracer.libbpf import BpfMap, RingBuffer, open_pin, pin
 from oomtracer.tracer.hooks import HOOKS, TRUTH
 from oomtracer.tracer.instance import MAPS, Instance
 from oomtracer.tracer.pin_directory import PinFaultError, instance_directories
@@ -60,6 +61,11 @@ class Pins:
     def open(self) -> Instance:
         """Its maps. Raises OomTracerError."""
         return Instance.of(lambda name: BpfMap.pinned(self.directory / f"map_{name}"))
+
+    def hold_links(self, stack: ExitStack) -> None:
+        """Keep the programs attached until ``stack`` ends, whoever removes the pins. Raises OomTracerError."""
+        for program in sorted(self.programs):
+            stack.callback(os.close, open_pin(self.directory / f"link_{program}"))
 
     def unread_kills(self) -> int:
         """How many records wait in its ring; nobody else may be reading it. Raises OomTracerError."""

@@ -131,7 +131,10 @@ class Tracer:
     @property
     def is_pinned(self) -> bool:
         """Whether what is in use stays in the kernel when this process ends."""
-        return self._pins and self._instance is not None
+        # Somebody may have removed the pins: their programs go on with this process, and end with it.
+        return (
+            self._pins and self.pin_path is not None and (self.pin_path / self.instance / "map_meta").exists()
+        )
 
     def build(self) -> bytes:
         """What marks an instance as made with this object and these settings. Raises UnsupportedError."""
@@ -144,6 +147,7 @@ class Tracer:
             check_layout(opened.btf)
         self.choices = tuple([choice.as_pinned(pins.programs) for choice in self.choices])
         instance = stack.enter_context(pins.open())
+        pins.hold_links(stack)
         instance.note_adopted()
         self.is_adopted = True
         logger.info("the programs pinned in %s are in use", pins.directory)

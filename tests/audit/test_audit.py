@@ -226,3 +226,15 @@ def test_without_a_baseline_the_first_stable_reading_is_one() -> None:
     kernel.end()
     verdict = audit.observe(kernel.read(), Processed())
     assert (verdict.before_start, verdict.kernel_kills, verdict.reason) == (2, 1, "")
+
+
+def test_a_count_that_cannot_be_read_for_a_moment_has_not_gone_back() -> None:
+    """As without a free descriptor: what was lost stays told, and is not told again."""
+    kernel = Kernel(vmstat=3)
+    audit = audited(kernel)
+    kernel.begin(RING_FULL)
+    lost = audit.observe(kernel.read(), Processed()).lost
+    blind = replace(kernel.read(), vmstat_before=None, vmstat_after=None)
+    assert audit.observe(blind, Processed()).log == ()
+    verdict = audit.observe(kernel.read(), Processed())
+    assert (verdict.before_start, verdict.lost, verdict.log) == (3, lost, ())

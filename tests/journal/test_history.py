@@ -194,6 +194,14 @@ def test_a_wrong_call(tmp_path, flags):
     assert len(done.stderr.splitlines()) == 2
 
 
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    """A pipe has no end until somebody writes."""
+    os.mkfifo(tmp_path / "journal.db")
+    done = history(tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "there is no journal" in done.stderr
+
+
 def test_it_reads_beside_the_agent(tmp_path):
     """While the agent writes, each look shows whole reports, in order, and holds the agent up by nothing."""
 

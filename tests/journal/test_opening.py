@@ -22,6 +22,9 @@ from .scene import RING, journal, numbered, recent_ids, row
 
 ROOT = Path(__file__).parents[2]
 
+OURS = schema.VERSION
+NEWER = OURS + 1
+
 
 @pytest.fixture
 def state(tmp_path) -> Path:
@@ -244,21 +247,21 @@ def test_damage_that_shows_later_costs_what_was_in_the_file_only(state, caplog):
 
 def test_a_newer_agents_file_is_kept_and_taken_in_when_that_agent_is_back(state):
     """A roll-back begins a journal of its own; after the roll-forward both are one history."""
-    newer = {1: lambda each: each.execute("ALTER TABLE reports ADD COLUMN mood TEXT")}
+    newer = {schema.VERSION: lambda each: each.execute("ALTER TABLE reports ADD COLUMN mood TEXT")}
     _opened_by(state, newer)
     assert known(state) == []
     [name] = aside(state)
-    assert name.startswith("journal.db.version-2-")
+    assert name.startswith(f"journal.db.version-{NEWER}-")
     connection = _opened_by(state, newer)
     assert sorted(connection) == sorted(numbered(number).id for number in (*range(60), 999))
     assert aside(state) == []
 
 
 def _opened_by(state: Path, migrations) -> list[str]:
-    """Open and close it as an agent of version 2 does; tell the ids it then has."""
-    database = Database(state, version=2, migrations=migrations)
+    """Open and close it as an agent of the next version does; tell the ids it then has."""
+    database = Database(state, version=NEWER, migrations=migrations)
     connection = database.connect()
-    assert schema.version_of(connection) == 2
+    assert schema.version_of(connection) == NEWER
     found = [each for (each,) in connection.execute("SELECT id FROM reports ORDER BY n")]
     connection.close()
     database.directory.release()
@@ -279,20 +282,36 @@ def test_migrations_are_run_in_order_and_as_a_whole(state):
     def failing(_) -> None:
         raise sqlite3.DatabaseError("a defect of the migration")
 
-    database = Database(state, version=4, migrations={1: step(1), 2: step(2), 3: failing})
+    numbered_steps = {OURS: step(1), OURS + 1: step(2)}
+    database = Database(state, version=OURS + 3, migrations={**numbered_steps, OURS + 2: failing})
     with pytest.raises(sqlite3.DatabaseError):
         database.connect()
     database.directory.release()
     assert steps == [1, 2]
     assert len(known(state)) == 60
     _, _, third = (steps.clear(), None, step(3))
-    database = Database(state, version=4, migrations={1: step(1), 2: step(2), 3: third})
+    database = Database(state, version=OURS + 3, migrations={**numbered_steps, OURS + 2: third})
     connection = database.connect()
-    assert (steps, schema.version_of(connection)) == ([1, 2, 3], 4)
+    assert (steps, schema.version_of(connection)) == ([1, 2, 3], OURS + 3)
     names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
     assert {"step_1", "step_2", "step_3"} <= names
     connection.close()
     database.directory.release()
+
+
+def test_a_journal_of_version_1_is_brought_to_ours(state):
+    """It knew by a single instant which kills had left it; its reports stay."""
+    connection = sqlite3.connect(state / "journal.db")
+    connection.executescript(
+        f"DROP TABLE gone; PRAGMA user_version = 1; PRAGMA application_id = {schema.APPLICATION_ID}"
+    )
+    connection.close()
+    assert len(known(state)) == 60
+    connection = sqlite3.connect(state / "journal.db")
+    assert schema.version_of(connection) == OURS
+    assert connection.execute("SELECT count(*) FROM gone").fetchone() == (0,)
+    connection.close()
+    assert aside(state) == []
 
 
 def test_every_version_can_be_brought_to_ours():

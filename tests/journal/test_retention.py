@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from oomtracer.journal import Delivery, ReportRow, Retention, records, reports
+from oomtracer.journal import Delivery, ReportRow, Retention, gone, records, reports
 from oomtracer.journal.database import Database
 from oomtracer.journal.report_json import from_text
 from tests.unit.builders import BOOT_ID
@@ -252,3 +252,18 @@ def test_a_kept_report_is_whole(connection, clocks):
     prune(connection, pruning)
     for report_id, text in connection.execute("SELECT id, report FROM reports"):
         assert from_text(text).id == report_id
+
+
+def test_what_leaves_stays_known_by_a_few_bytes(connection):
+    """Its victim and time, of the newest; of the others only until when; of another boot nothing."""
+    reports.add(connection, [row(number, boot_time_ns=1000 + number) for number in range(10)])
+    for first in (0, 5):
+        which = "SELECT n FROM reports ORDER BY n LIMIT 5 OFFSET ?"
+        gone.note(connection, BOOT_ID, which, (first,), kept=7)
+    assert [found[-1] for found in gone.of_boot(connection, BOOT_ID)] == list(range(1003, 1010))
+    assert gone.until_ns(connection, BOOT_ID) == 1002
+    [victim, *_] = gone.of_boot(connection, BOOT_ID)
+    assert victim[:3] == reports.of_boot(connection, BOOT_ID)[3][1:4]
+    assert (gone.of_boot(connection, "another"), gone.until_ns(connection, "another")) == ([], 0)
+    gone.note(connection, "another", "SELECT n FROM reports", (), kept=7)
+    assert (gone.of_boot(connection, BOOT_ID), gone.of_boot(connection, "another")) == ([], [])

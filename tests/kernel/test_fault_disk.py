@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import sqlite3
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -77,21 +78,28 @@ def test_a_full_disk(tmp_path: Path, cgroup: Cgroup, grow: Grow) -> None:
         assert_told_once_and_kept(disk / "state", told)
 
 
-def test_a_full_disk_and_a_sudden_death(tmp_path: Path, pin_path: Path, cgroup: Cgroup, grow: Grow) -> None:
+@pytest.mark.parametrize("freed", ["before the next start", "after the next start"])
+def test_a_full_disk_and_a_sudden_death(
+    tmp_path: Path, pin_path: Path, cgroup: Cgroup, grow: Grow, freed: str
+) -> None:
     """What only memory had was told, and is counted as not kept, once; what comes later is told and kept."""
-    with tmpfs(tmp_path / "disk", "size=4m") as disk:
+    with tmpfs(tmp_path / "disk", "size=4m") as disk, ExitStack() as full:
         flags = (*kept_in(disk / "state"), *pinned_in(pin_path))
         with Agent(*flags, *SERVED) as agent:
             told = [agent.report_of(grow(cgroup))]
-            with filled(disk):
-                make_storm(grow, cgroup, 80)
-                told += [agent.report() for _ in range(80)]
-                wait_until(lambda: readiness(agent)[0] == 503, "it is not ready")
-                agent.process.kill()
-                told += [json.loads(line) for line in agent.reports.rest()]
-                missed = grow(cgroup)
+            full.enter_context(filled(disk))
+            make_storm(grow, cgroup, 80)
+            told += [agent.report() for _ in range(80)]
+            wait_until(lambda: readiness(agent)[0] == 503, "it is not ready")
+            agent.process.kill()
+            told += [json.loads(line) for line in agent.reports.rest()]
+            missed = grow(cgroup)
+        if freed == "before the next start":
+            full.close()
         with Agent(*flags, *SERVED) as agent:
             told.append(agent.report_of(missed))
+            full.close()
+            wait_until(lambda: readiness(agent)[0] == 200, "it is ready again")
             assert set(ids(told).values()) == {1}
             assert missed in pids(history(disk / "state"))
             gone = len(ids(told) - ids(history(disk / "state")))
