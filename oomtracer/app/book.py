@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,7 @@ class JournalBook:
         self._boot_id = boot_id
         self._owed_to = owed_to
         self._counts: Mapping[str, object] = {}
-        self._of_log: list[KnownKill] = []
+        self._of_log: defaultdict[tuple[int, str], list[KnownKill]] = defaultdict(list)
         self._started_ns = boot_clock_ns()
 
     async def store(self, batch: Batch) -> Sequence[bool]:
@@ -59,20 +60,20 @@ class JournalBook:
         """Know what agents before this one have told from the kernel's log: a ring that they could not read may have it."""
         nothing: list[tuple[str, int, int | None, str, int]] = []
         rows = await self._journal.ask(lambda each: reports.of_log(each, self._boot_id), nothing)
-        self._of_log = [
-            KnownKill(id=report_id, pid=pid, tid=tid, comm=comm, boot_time_ns=boot_time_ns)
-            for report_id, pid, tid, comm, boot_time_ns in rows
-        ]
+        for report_id, pid, tid, comm, boot_time_ns in rows:
+            kill = KnownKill(id=report_id, pid=pid, tid=tid, comm=comm, boot_time_ns=boot_time_ns)
+            self._of_log[pid, comm].append(kill)
 
     def _was_in_log(self, report: OomReport) -> bool:
         if not self._of_log or report.boot_time_ns >= self._started_ns:
             return False
         victim = report.victim
-        for i, known in enumerate(self._of_log):
-            is_victim = known.pid in (victim.pid, victim.tid) and known.comm == victim.comm
-            if is_victim and is_near(known, report.boot_time_ns, suspended_ns()):
-                del self._of_log[i]
-                return True
+        for pid in {victim.pid, victim.tid}:
+            told = self._of_log.get((pid, victim.comm), [])
+            for i, known in enumerate(told):
+                if is_near(known, report.boot_time_ns, suspended_ns()):
+                    del told[i]  # there is one line for each kill
+                    return True
         return False
 
     def _owed(self, report: OomReport) -> Delivery:

@@ -102,16 +102,22 @@ def owed(connection: sqlite3.Connection, deliveries: Delivery) -> list[PendingRe
 
 def of_boot(connection: sqlite3.Connection, boot_id: str) -> list[tuple[str, int, int | None, str, int]]:
     """Of each report of a boot: id, process id, thread id, command, nanoseconds of the boot clock."""
-    victim = [f"json_extract(report, '$.victim.{name}')" for name in ("pid", "tid", "comm")]
-    return connection.execute(
-        f"SELECT id, {', '.join(victim)}, boot_time_ns FROM reports WHERE boot_id = ? AND json_valid(report)",  # noqa: S608
-        (boot_id,),
-    ).fetchall()
+    return _victims(connection, "boot_id = ?", boot_id)
 
 
 def of_log(connection: sqlite3.Connection, boot_id: str) -> list[tuple[str, int, int | None, str, int]]:
     """The same of those that only the kernel's log told."""
-    return [row for row in of_boot(connection, boot_id) if row[0].rpartition(":")[2].startswith("log-")]
+    return _victims(connection, "boot_id = ? AND source = 'kmsg'", boot_id)
+
+
+def _victims(
+    connection: sqlite3.Connection, which: str, boot_id: str
+) -> list[tuple[str, int, int | None, str, int]]:
+    victim = [f"json_extract(report, '$.victim.{name}')" for name in ("pid", "tid", "comm")]
+    return connection.execute(
+        f"SELECT id, {', '.join(victim)}, boot_time_ns FROM reports WHERE {which} AND json_valid(report)",  # noqa: S608
+        (boot_id,),
+    ).fetchall()
 
 
 def share_of(workload: Workload) -> str:

@@ -83,7 +83,7 @@ def test_a_kernel_without_btf_is_one_row_with_the_reason(monkeypatch):
         raise UnsupportedError("this kernel has no BTF", hint="use another")
 
     monkeypatch.setattr(check.Btf, "of_kernel", refuse)
-    assert list(check._btf_and_hooks(check._choices_by_btf(frozenset()))) == [
+    assert list(check._btf_and_hooks(check._choices_by_btf(frozenset()), loaded=False)) == [
         Row("BTF", Status.MISSING, "this kernel has no BTF", "use another")
     ]
 
@@ -128,14 +128,23 @@ def group(*reasons: str, required: bool = False) -> GroupChoice:
 )
 def test_a_group_is_told_with_the_hook_in_use_and_why_not_the_others(choice, status, found):
     """A row for each group; without a hook it is missing where one is needed, else reduced, with a hint."""
-    row = check._group(choice)
+    row = check._group(choice, loaded=True)
     assert (row.subject, row.status, row.found) == ("hook: g", status, found)
     assert bool(row.hint) == (status is not Status.OK)
 
 
+def test_a_hook_that_nothing_was_loaded_for_is_not_said_to_work():
+    """Its kernel has it; whether it lets us is known once it is tried."""
+    row = check._group(group(""), loaded=False)
+    assert (row.status, row.found) == (Status.OK, "0, not tried: adds")
+
+
 def test_whoever_switched_off_what_is_needed_is_told_so():
     """Another kernel would not help."""
-    assert check._group(group(SWITCHED_OFF, "folded", required=True)).hint == "leave out --disable-hook"
+    assert (
+        check._group(group(SWITCHED_OFF, "folded", required=True), loaded=True).hint
+        == "leave out --disable-hook"
+    )
 
 
 def test_every_hook_is_told_to_machines():
