@@ -26,7 +26,7 @@ KILLED = 1 + STORMS * KILLS_EACH + SHARED
 
 def mixed_kills(make_cgroup: CgroupMaker, grow: Grow) -> None:
     """One mark without a kill, one kill, two with a sharer each, and storms side by side."""
-    with grow.start(make_cgroup("/oomtracer-test/dying").limit(48 * MIB), "dying", 30 * MIB) as parent:
+    with grow.start(make_cgroup("/oomtracer-test/dying").limit(16 * MIB), "dying", 10 * MIB) as parent:
         assert parent.wait(30) == 0
     grow(make_cgroup("/oomtracer-test/single").limit(16 * MIB))
     for _ in range(SHARED):

@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
 def test_a_mark_without_a_kill(make_cgroup: CgroupMaker, grow: Grow) -> None:
     """It is reported as exiting already, with all that is known of it, and neither we nor the kernel count a kill."""
-    cgroup = make_cgroup("/oomtracer-test").limit(48 * MIB)
+    # Small: on a slow processor a kernel with a fair server (Linux 6.8) lets the dying one run after a second.
+    cgroup = make_cgroup("/oomtracer-test").limit(16 * MIB)
     with Agent("--metrics-bind-address", "127.0.0.1:0") as agent:
         before = kernel_kills()
-        with grow.start(cgroup, "dying", 30 * MIB) as parent:
+        with grow.start(cgroup, "dying", 10 * MIB) as parent:
             assert parent.stdout
             child = int(parent.stdout.readline())
             assert parent.wait(30) == 0
@@ -27,7 +28,7 @@ def test_a_mark_without_a_kill(make_cgroup: CgroupMaker, grow: Grow) -> None:
     assert report["victim"]["pid"] == child
     assert report["victim"]["comm"] == "victim"
     assert report["victim"]["oom_score_adj"] == 1000
-    assert report["victim"]["anon_rss_bytes"] > 29 * MIB  # older kernels keep up to 64 pages a thread apart
+    assert report["victim"]["anon_rss_bytes"] > 9 * MIB  # older kernels keep up to 64 pages a thread apart
     assert report["victim"]["cgroup"] == cgroup.path
     assert report["trigger"]["pid"] == parent.pid
     assert report["outcome"] == "already_exiting"

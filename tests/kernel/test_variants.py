@@ -93,7 +93,7 @@ def a_whole_group(make: CgroupMaker, grow: Grow) -> int:
 
 def an_exiting_one(make: CgroupMaker, grow: Grow) -> int:
     """The victim has its end before it already: marked, not killed, and not in the kernel's log."""
-    with grow.start(make("/oomtracer-test-exiting").limit(48 * MIB), "dying", 30 * MIB) as parent:
+    with grow.start(make("/oomtracer-test-exiting").limit(16 * MIB), "dying", 10 * MIB) as parent:
         assert parent.wait(30) == 0
     return 1
 
