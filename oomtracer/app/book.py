@@ -60,9 +60,8 @@ class JournalBook:
         """Know what agents before this one have told from the kernel's log: a ring that they could not read may have it."""
         nothing: list[tuple[str, int, int | None, str, int]] = []
         rows = await self._journal.ask(lambda each: reports.of_log(each, self._boot_id), nothing)
-        for report_id, pid, tid, comm, boot_time_ns in rows:
-            kill = KnownKill(id=report_id, pid=pid, tid=tid, comm=comm, boot_time_ns=boot_time_ns)
-            self._of_log[pid, comm].append(kill)
+        for kill in map(KnownKill.of, rows):
+            self._of_log[kill.pid, kill.comm].append(kill)
 
     def _was_in_log(self, report: OomReport) -> bool:
         if not self._of_log or report.boot_time_ns >= self._started_ns:

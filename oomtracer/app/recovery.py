@@ -106,11 +106,7 @@ class Recovery:
         rows = await self._journal.submit(lambda each: reports.of_boot(each, self._boot_id))
         left = await self._journal.submit(lambda each: gone.of_boot(each, self._boot_id))
         return [
-            KnownKill(id=report_id, pid=pid, tid=tid, comm=comm, boot_time_ns=boot_time_ns)
-            for report_id, pid, tid, comm, boot_time_ns in (
-                *rows,
-                *((f"gone {i}", *each) for i, each in enumerate(left)),
-            )
+            KnownKill.of(each) for each in (*rows, *((f"gone {i}", *each) for i, each in enumerate(left)))
         ]
 
     async def _until_ns(self) -> int:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -35,6 +35,12 @@ class KnownKill:
     tid: int | None
     comm: str
     boot_time_ns: int
+
+    @classmethod
+    def of(cls, row: tuple[str, int, int | None, str, int]) -> Self:
+        """As the journal has it: id, process id, thread id, command, nanoseconds of the boot clock."""
+        report_id, pid, tid, comm, boot_time_ns = row
+        return cls(id=report_id, pid=pid, tid=tid, comm=comm, boot_time_ns=boot_time_ns)
 
 
 def boot_time_ns(time_us: int, suspended_ns: int) -> int:

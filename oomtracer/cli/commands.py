@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
 
 import typer
 
-from oomtracer import __version__
 from oomtracer.cli import flags
 from oomtracer.cli.streams import reader_may_leave, tell
+from oomtracer.cli.version import VersionFlag, print_version
 from oomtracer.config import (
     DEFAULT_PIN_PATH,
     DEFAULT_STATE_DIR,
@@ -42,20 +41,8 @@ _PROTECTED = sorted(DEFAULT_PROTECTED_NAMESPACES)
 _NO_HOOKS: list[str] = []
 
 
-def _print_version(asked: bool) -> None:  # noqa: FBT001 - typer calls it so
-    if asked:
-        tell(f"oomtracer {__version__}\n")
-        raise typer.Exit
-
-
 @cli.callback()
-def program(
-    *,
-    version: Annotated[
-        bool,
-        typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version),
-    ] = False,
-) -> None:
+def program(*, version: VersionFlag = False) -> None:
     """Take what is not a command's."""
 
 
@@ -276,7 +263,7 @@ def unpin(
 @cli.command()
 def version() -> None:
     """Print the version."""
-    _print_version(asked=True)
+    print_version()
 
 
 def _line(text: str) -> None:
